@@ -1,0 +1,39 @@
+# Two commands on a fresh machine (Python 3.11 to 3.13 and make): `make quickstart`, `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+# torch's CPU build serves where pip is set up with one; uv looks in the same places.
+export UV_FIND_LINKS := $(PIP_FIND_LINKS)
+# So that rules find this environment's python, git hooks or not.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: quickstart test check format install clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[workflow,dev]'
+	touch $@
+
+quickstart: install
+	snakemake --cores all quickstart
+
+test: install
+	pytest
+
+check: install
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+format: install
+	ruff check --fix-only .
+	ruff format .
+	snakefmt Snakefile workflow
+
+clean:
+	rm -rf .venv .snakemake logs

@@ -1,0 +1,73 @@
+"""Artefacts: the tables and figures of the paper, as params files declare them.
+
+A params file names the cells that its artefact needs, written as a grid, and how they are laid out. Two artefacts that
+declare the same cell share its record. Nothing here trains or reads a record.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedgrid.cells import KINDS, Cell, grid
+
+PARAMS = Path("params")
+NOT_ARTEFACTS = ("datasets", "paper")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A table or figure of the paper, as its params file declares it."""
+
+    name: str
+    title: str
+    cells: tuple[Cell, ...]
+    table: Mapping[str, Any] | None = None
+    figure: Mapping[str, Any] | None = None
+    paper: bool = True  # whether `all` makes it
+
+
+def artefact(name: str, folder: Path = PARAMS) -> Artefact:
+    """The artefact that <folder>/<name>.yaml declares; ValueError naming the file and what is wrong with it."""
+    path = folder / f"{name}.yaml"
+    try:
+        declared = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such artefact; there are {', '.join(artefact_names(folder))}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    try:
+        if not isinstance(declared, dict):
+            raise ValueError("a params file is a mapping with title, cells, grid and table or figure")
+        known = {"title", "kind", "cells_of", "cells", "grid", "table", "figure", "paper"}
+        if unknown := sorted(set(declared) - known):
+            raise ValueError(f"unknown key {unknown[0]!r}; an artefact has {', '.join(sorted(known))}")
+        cells = declared_cells(declared, folder)
+        layout = {key: declared.get(key) for key in ("table", "figure")}
+        return Artefact(name, declared.get("title", name), cells, **layout, paper=declared.get("paper", True))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def declared_cells(declared: Mapping[str, Any], folder: Path) -> tuple[Cell, ...]:
+    """The cells of a params file: its own grid, or another artefact's."""
+    if "cells_of" in declared:
+        return artefact(declared["cells_of"], folder).cells
+    if not declared.get("grid"):
+        raise ValueError("grid is empty; it must list at least one row of settings")
+    kind = declared.get("kind", "race")
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}; choose from {', '.join(KINDS)}")
+    return tuple(dict.fromkeys(grid(declared.get("cells") or {}, declared["grid"], kind)))
+
+
+def artefact_names(folder: Path = PARAMS) -> list[str]:
+    """Every artefact that the folder declares, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in NOT_ARTEFACTS)
+
+
+def all_cells(folder: Path = PARAMS) -> dict[str, Cell]:
+    """Every declared cell by its name."""
+    return {one.name: one for name in artefact_names(folder) for one in artefact(name, folder).cells}

@@ -1,0 +1,57 @@
+"""Reading a learning curve as the paper does: the envelope over the learning rates, made monotone, and its crossing.
+
+Section 3: "we construct a learning curve for each combination of parameter settings, optimizing η as described above
+and then making each curve monotonically improving by taking the best value of test-set accuracy achieved over all
+prior rounds. We then calculate the number of rounds where the curve crosses the target accuracy, using linear
+interpolation between the discrete points forming the curve." Pure functions of numbers.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+# The rounds at which the global model is evaluated. "paper" is read off the markers of its Figures 3 and 8.
+SCHEDULES: dict[str, Callable[[int], bool]] = {
+    "paper": lambda t: t <= 10 or (t <= 100 and t % 10 == 0) or t % 100 == 0,
+    "every_round": lambda t: True,
+}
+
+
+def envelope(curves: Sequence[Sequence[float]]) -> np.ndarray:
+    """The best accuracy of any learning rate up to each evaluated round: float64 (points,), never falling.
+
+    Each curve is one learning rate's; one that ended early (diverged) is shorter and adds nothing after its end.
+    """
+    points = max(map(len, curves), default=0)
+    best = np.full(points, -np.inf)
+    for curve in curves:
+        best[: len(curve)] = np.fmax(best[: len(curve)], curve)
+    return np.maximum.accumulate(best)
+
+
+def rounds_to_target(rounds: Sequence[float], accuracy: Sequence[float] | np.ndarray, target: float) -> float | None:
+    """The round where the monotone curve first meets the target, between its points by linear interpolation.
+
+    None where it never does; the first point's round where it begins at or above the target.
+    """
+    best = np.maximum.accumulate(np.asarray(accuracy, float))
+    above = np.flatnonzero(best >= target)
+    if not len(above):
+        return None
+    i = above[0]
+    if i == 0:
+        return float(rounds[0])
+    share = (target - best[i - 1]) / (best[i] - best[i - 1])
+    return float(rounds[i - 1] + share * (rounds[i] - rounds[i - 1]))
+
+
+def best_rate(lrs: Sequence[float], curves: Sequence[Sequence[float]]) -> float | None:
+    """The learning rate whose curve reached the envelope's last value, at its first point there; ties: the smallest.
+
+    None where no rate was ever evaluated.
+    """
+    best = envelope(curves)
+    if not len(best):
+        return None
+    first = int(np.flatnonzero(best == best[-1])[0])
+    return min(lr for lr, curve in zip(lrs, curves, strict=True) if len(curve) > first and curve[first] == best[-1])

@@ -1,0 +1,198 @@
+"""A cell as one process: reads its data, resumes from its checkpoint, shows its progress, leaves its record."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedgrid import averaging, fedavg, partition, provenance, race, record
+from fedgrid.cells import Averaging, Cell, Race
+from fedgrid.curves import best_rate, envelope
+from fedgrid.datasets import DATASETS, Dataset
+from fedgrid.files import whole
+from fedgrid.streams import stream
+from fedgrid.tasks import TASKS
+
+RAW = Path("data/raw")
+PARTITIONS = Path("data/partitions")
+CHECKPOINTS = Path("results/checkpoints")
+CHECKPOINT_SECONDS = 60
+PROGRESS_SECONDS = 5
+# One thread a cell: a curve must not depend on how many cells run beside it; --cores runs more cells, not wider ones.
+THREADS = 1
+
+
+def load_data(name: str, raw: Path = RAW) -> Dataset:
+    """The dataset of that name from its fetched files; ValueError where they are missing."""
+    if not (raw / name).is_dir():
+        raise ValueError(f"{raw / name}: no data; fetch it with `python -m fedgrid fetch {name}`")
+    return DATASETS[name](raw / name)
+
+
+def draw_partition(dataset: Dataset, kind: str, K: int, seed: int) -> partition.Partition:
+    """The partition of that dataset, drawn from its own named stream."""
+    return partition.draw(kind, dataset.train_y, K, stream(seed, "partition"))
+
+
+def write_partition(drawn: partition.Partition, dataset: Dataset, path: Path) -> None:
+    """Keeps a partition as a file: indices, offsets and the digest of the dataset that it divides."""
+    with whole(path) as partial, partial.open("wb") as file:
+        np.savez(file, indices=drawn.indices, offsets=drawn.offsets, data=np.array(dataset.digest))
+
+
+def read_partition(path: Path, dataset: Dataset) -> partition.Partition:
+    """The partition at path; ValueError where it is damaged or divides another dataset."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            drawn = partition.Partition(arrays["indices"], arrays["offsets"])
+            data = str(arrays["data"])
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no partition; draw it with `python -m fedgrid partition {path.stem}`") from None
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise ValueError(f"{path}: damaged partition ({error}); delete it to draw it again") from error
+    if data != dataset.digest:
+        raise ValueError(f"{path}: a partition of another dataset ({data[:12]}, not {dataset.digest[:12]}); delete it")
+    return drawn
+
+
+def identity(cell: Cell, dataset: Dataset, drawn: partition.Partition) -> dict[str, str]:
+    """What makes two races the same race."""
+    return {
+        "name": cell.name,
+        "engine": provenance.engine_digest(),
+        "data": dataset.digest,
+        "partition": drawn.digest,
+        "torch": torch.__version__,
+    }
+
+
+def save_checkpoint(path: Path, who: dict[str, str], lap: race.Lap, seconds: float) -> None:
+    """Writes the race so far, whole or not at all."""
+    state = {key: value for key, value in asdict(lap).items() if key != "w"}
+    with whole(path) as partial, partial.open("wb") as file:
+        np.savez(file, w=lap.w.numpy(), state=np.array(json.dumps([who, state, seconds])))
+
+
+def read_checkpoint(path: Path, who: dict[str, str]) -> tuple[race.Lap, float] | None:
+    """The race and its seconds so far; None where there is none, or only a broken one or another race's."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            w = torch.from_numpy(arrays["w"])
+            whose, state, seconds = json.loads(str(arrays["state"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        print(f"{path}: unreadable ({error}); starting from round 0", file=sys.stderr)
+        return None
+    if whose != who:
+        print(f"{path}: of another engine, data or partition; starting from round 0", file=sys.stderr)
+        return None
+    rates = tuple(race.Rate(**tuples(rate)) for rate in state["rates"])
+    return race.Lap(**(tuples(state) | {"w": w, "rates": rates})), seconds
+
+
+def tuples(plain: dict[str, Any]) -> dict[str, Any]:
+    """The same with JSON's lists as the tuples they were."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
+
+
+@contextmanager
+def terminated() -> Iterator[list[int]]:
+    """A list that SIGTERM fills with its number; the process goes on, to leave at a round's end."""
+    caught: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def progress(cell: Race, lap: race.Lap, pace: float) -> str:
+    """One line: rounds, best accuracy and its rate, pace and the time to the horizon; pace in rounds per second."""
+    curves = [rate.test_accuracy for rate in lap.rates]
+    best = envelope(curves)
+    reached = f"best {best[-1]:.4f} at lr {best_rate(cell.lr, curves):g}" if len(best) else "not yet evaluated"
+    hours, minutes = divmod(round((cell.rounds - lap.t) / pace / 60), 60)
+    left = f"at most {hours} h {minutes:02} min left"
+    return f"{cell.name}: round {lap.t}/{cell.rounds}, {reached}, {pace:.3g} rounds/s, {left}"
+
+
+def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints: Path = CHECKPOINTS) -> dict[str, Any]:
+    """The cell's record. SIGTERM writes a checkpoint and raises SystemExit(143); the same call later resumes there."""
+    torch.set_num_threads(THREADS)
+    dataset = load_data(cell.dataset, raw)
+    drawn = read_partition(partitions / f"{cell.partition_name}.npz", dataset)
+    who = identity(cell, dataset, drawn)
+    commit = provenance.commit()  # of the sources as imported, not as they may be edited meanwhile
+    if isinstance(cell, Averaging):
+        outcome = run_averaging(cell, dataset, drawn)
+    elif isinstance(cell, Race):
+        outcome = run_race(cell, dataset, drawn, checkpoints / f"{cell.name}.npz", who)
+    outcome["provenance"] = commit | {key: who[key] for key in ("engine", "data", "partition")} | outcome["provenance"]
+    outcome["provenance"] |= {"libraries": provenance.libraries(), "hardware": provenance.hardware()}
+    return {"schema": record.SCHEMA, "name": cell.name, "settings": cell.settings} | outcome
+
+
+def run_averaging(cell: Averaging, dataset: Dataset, drawn: partition.Partition) -> dict[str, Any]:
+    """Result, curves and provenance of Figure 1's averages; short enough to need no checkpoint."""
+    began = time.monotonic()
+    initial, final = averaging.parents(cell, dataset, drawn)
+    curves = averaging.averages(cell, dataset, final)
+    examples = cell.E * sum(len(drawn[k]) for k in (0, 1))
+    cost = effort(time.monotonic() - began, examples)
+    return {"result": averaging.result(curves), "curves": curves, "provenance": weights(initial, final) | cost}
+
+
+def run_race(
+    cell: Race, dataset: Dataset, drawn: partition.Partition, checkpoint: Path, who: dict[str, str]
+) -> dict[str, Any]:
+    """Result, curves and provenance of a race, begun or resumed; its progress goes to stderr."""
+    lap, before = read_checkpoint(checkpoint, who) or (race.start(cell), 0.0)
+    first, began = lap.t, time.monotonic()
+    saved = shown = began
+    with terminated() as signals:
+        for lap in race.laps(cell, dataset, drawn, lap):  # noqa: B020  # the race goes on from where it stood
+            now = time.monotonic()
+            if signals or now - saved >= CHECKPOINT_SECONDS:
+                save_checkpoint(checkpoint, who, lap, before + now - began)
+                saved = now
+            if signals:
+                raise SystemExit(128 + signals[0])
+            if now - shown >= PROGRESS_SECONDS:
+                print(progress(cell, lap, (lap.t - first) / (now - began)), file=sys.stderr, flush=True)
+                shown = now
+    m = len(fedavg.cohort(cell.K, cell.C, stream(cell.seed, "cohort", 1), cell.rounding))
+    sent = 4 * TASKS[cell.task].model.parameters * m * lap.t
+    return {
+        "result": race.result(cell, lap),
+        "curves": {"rounds": list(lap.rounds), "rates": [finite(asdict(rate)) for rate in lap.rates]},
+        "provenance": weights(race.start(cell).w[:1], lap.w)
+        | effort(before + time.monotonic() - began, lap.examples)
+        # what one learning rate's clients would have received and sent, float32 weights uncompressed
+        | {"bytes_down": sent, "bytes_up": sent},
+    }
+
+
+def weights(initial: torch.Tensor, final: torch.Tensor) -> dict[str, str]:
+    """The digests of the weights that training began and ended with."""
+    digest = provenance.tensor_digest
+    return {"initial_weights": digest(initial), "final_weights": digest(final)}
+
+
+def effort(seconds: float, examples: int) -> dict[str, Any]:
+    """What the record cost: seconds, evaluation included, and examples trained on, over all rates."""
+    return {"seconds": round(seconds, 1), "examples": examples, "examples_per_second": round(examples / seconds)}
+
+
+def finite(rate: dict[str, Any]) -> dict[str, Any]:
+    """The rate with null for a loss that overflowed: JSON has no infinity."""
+    losses = {key: [x if np.isfinite(x) else None for x in rate[key]] for key in ("test_loss", "train_loss")}
+    return rate | losses

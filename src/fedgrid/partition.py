@@ -1,0 +1,92 @@
+"""P_k: which examples client k holds, for the partitions of section 3 of the paper.
+
+A partition is drawn from labels, the number of clients and one random stream. No function here reads a file.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Partition(Sequence[np.ndarray]):
+    """K clients' examples: client k holds `indices[offsets[k]:offsets[k + 1]]`.
+
+    indices: int64 (n,), a permutation of the training examples; offsets: int64 (K + 1,), from 0 to n.
+    """
+
+    indices: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, k: Any) -> Any:  # clients are asked for one at a time, never by slice
+        return self.indices[self.offsets[k] : self.offsets[k + 1]]
+
+    @property
+    def digest(self) -> str:
+        """sha256 of indices and offsets, in hexadecimal."""
+        return hashlib.sha256(self.indices.tobytes() + self.offsets.tobytes()).hexdigest()
+
+
+def equal_cuts(n: int, parts: int, rng: np.random.Generator) -> np.ndarray:
+    """parts + 1 offsets that cut n examples into slices of n / parts, give or take one."""
+    return np.linspace(0, n, parts + 1).astype(np.int64)
+
+
+def random_cuts(n: int, parts: int, rng: np.random.Generator) -> np.ndarray:
+    """parts + 1 offsets that cut n examples at uniformly random places; no slice is empty."""
+    inner = np.sort(rng.choice(n - 1, parts - 1, replace=False)) + 1
+    return np.concatenate([[0], inner, [n]]).astype(np.int64)
+
+
+Cuts = Callable[[int, int, np.random.Generator], np.ndarray]
+
+
+def iid(labels: np.ndarray, K: int, rng: np.random.Generator, cuts: Cuts = equal_cuts) -> Partition:
+    """Section 3, IID: the data is shuffled and cut into K slices."""
+    indices = rng.permutation(len(labels))
+    return Partition(indices, cuts(len(labels), K, rng))
+
+
+def shards(labels: np.ndarray, K: int, rng: np.random.Generator, cuts: Cuts = equal_cuts) -> Partition:
+    """Section 3, non-IID: the data is sorted by label and cut into 2K shards; each client is dealt two of them.
+
+    The sort is stable, so a shard is a slice of the dataset's own order within a label; 60,000 images among 100
+    clients make 200 shards of 300. A shard may straddle two labels: a client holds one to four.
+    """
+    by_label = np.argsort(labels, kind="stable")
+    shard = np.split(by_label, cuts(len(labels), 2 * K, rng)[1:-1])
+    dealt = rng.permutation(2 * K)
+    pairs = [np.concatenate([shard[a], shard[b]]) for a, b in dealt.reshape(K, 2)]
+    return Partition(np.concatenate(pairs), np.cumsum([0, *map(len, pairs)]))
+
+
+def iid_unbalanced(labels: np.ndarray, K: int, rng: np.random.Generator) -> Partition:
+    """IID with unequal clients (section 3's footnote; how unequal is unstated): slices cut at random places."""
+    return iid(labels, K, rng, random_cuts)
+
+
+def shards_unbalanced(labels: np.ndarray, K: int, rng: np.random.Generator) -> Partition:
+    """Two shards per client, the shards cut at random places of the label-sorted data (section 3's footnote)."""
+    return shards(labels, K, rng, random_cuts)
+
+
+PARTITIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator], Partition]] = {
+    "iid": iid,
+    "shards": shards,
+    "iid_unbalanced": iid_unbalanced,
+    "shards_unbalanced": shards_unbalanced,
+}
+
+
+def draw(kind: str, labels: np.ndarray, K: int, rng: np.random.Generator) -> Partition:
+    """The partition of that kind among K clients; ValueError where there are fewer examples than slices to cut."""
+    slices = K if kind.startswith("iid") else 2 * K
+    if len(labels) < slices:
+        raise ValueError(f"K: {len(labels)} examples cannot fill {slices} slices for {K} clients ({kind})")
+    return PARTITIONS[kind](labels, K, rng)

@@ -1,0 +1,70 @@
+"""Where a number comes from: commit, engine sources, libraries and hardware of this process."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+PACKAGE = Path(__file__).parent
+# The modules that a curve depends on. Reports, progress and files may change without moving a number.
+ENGINE = ("streams", "fedavg", "partition", "curves", "models", "tasks", "race", "averaging", "engine/*", "datasets/*")
+
+
+def engine_digest() -> str:
+    """sha256 over the names and contents of the sources that a curve depends on, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in ENGINE for path in PACKAGE.glob(f"{pattern}.py")):
+        digest.update(f"{path.relative_to(PACKAGE).as_posix()} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def git(*arguments: str) -> str | None:
+    """What git prints for these sources; None where they lie in no repository or git is missing."""
+    try:
+        done = subprocess.run(["git", "-C", PACKAGE, *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def commit() -> dict[str, Any]:
+    """The commit of the sources, and whether sources or params differed from it."""
+    changes = git("status", "--porcelain", "--", ":/src", ":/params")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
+
+
+def libraries() -> dict[str, str]:
+    """The versions of what computes."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+        "pyyaml": yaml.__version__,
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """The processor that computes, and with how many threads."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
+        model = next((value.strip() for key, _, value in lines if key.strip() == "model name"), model)
+    return {
+        "device": "cpu",
+        "processor": model,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def tensor_digest(w: torch.Tensor) -> str:
+    """sha256 of the tensor's values, in hexadecimal."""
+    return hashlib.sha256(w.contiguous().numpy().tobytes()).hexdigest()
