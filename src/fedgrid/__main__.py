@@ -1,15 +1,21 @@
 """`python -m fedgrid <verb>`: what the rules call and a person can paste."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from fedgrid import artefacts, record
+from fedgrid.artefacts import Artefact
+
+FIGURES = Path("results/figures")
+AUDITS = Path("results/audit")
 
 
 def fetch(names: list[str]) -> None:
-    """Brings the datasets' files to data/raw, each checked against its sha256."""
+    """Bring datasets' files to data/raw, each checked against its sha256."""
     from fedgrid.fetch import fetch as bring
 
     for name in names:
@@ -18,7 +24,7 @@ def fetch(names: list[str]) -> None:
 
 
 def partition(names: list[str]) -> None:
-    """Draws the partitions of those names, such as mnist-iid-K100-s0, into data/partitions."""
+    """Draw partitions, such as mnist-iid-K100-s0, into data/partitions."""
     from fedgrid import job
 
     cells = {cell.partition_name: cell for cell in artefacts.all_cells().values()}
@@ -30,13 +36,112 @@ def partition(names: list[str]) -> None:
 
 
 def run(names: list[str]) -> None:
-    """Runs the cells of those names, begun or resumed, and writes their records."""
+    """Run cells, begun or resumed, and write their records."""
     from fedgrid import job
 
     cells = artefacts.all_cells()
     for name in names:
         print(record.write(job.run(known(name, cells, "cell"))))
         (job.CHECKPOINTS / f"{name}.npz").unlink(missing_ok=True)
+
+
+def plan(names: list[str]) -> None:
+    """List the cells of artefacts with what they cost on this machine."""
+    from functools import cache
+
+    from fedgrid import calibrate
+    from fedgrid import plan as plans
+
+    train = cache(plans.training_examples)
+    paces: dict[Any, float] = {}
+
+    def pace(cell: artefacts.Cell) -> float:
+        work = cell.task, cell.B, len(cell.lr), cell.K
+        if work not in paces:
+            paces[work] = calibrate.pace(cell, train(cell.dataset))
+        return paces[work]
+
+    for artefact in chosen(names):
+        done = record.existing([cell.name for cell in artefact.cells])
+        print(plans.text(artefact, plans.plan(artefact, done, train, pace), os.cpu_count() or 1), end="\n\n")
+
+
+def table(names: list[str]) -> None:
+    """Make the tables of artefacts from the records that exist."""
+    from fedgrid import tables
+
+    make(names, "table", tables.build)
+
+
+def figure(names: list[str]) -> None:
+    """Make the figures of artefacts from the records that exist."""
+    from fedgrid import figures
+
+    make(names, "figure", figures.build)
+
+
+def make(names: list[str], what: str, build: Callable[..., dict[Path, Any]]) -> None:
+    """Writes the files that `build` makes of each artefact that declares such a layout."""
+    from fedgrid import files
+
+    for artefact in chosen(names):
+        if getattr(artefact, what):
+            for path, content in build(artefact, records([artefact])).items():
+                files.write(path, content)
+                print(path)
+
+
+def metrics(names: list[str]) -> None:
+    """Write results/metrics.json, which `dvc metrics diff` compares, from the records that exist."""
+    from fedgrid import files, summary
+
+    found = chosen(names)
+    files.write(summary.METRICS, summary.metrics(found, records(found)))
+
+
+def readme(names: list[str]) -> None:
+    """Write the README's tables anew from the records that exist."""
+    from fedgrid import files, summary
+
+    found = chosen(names)
+    files.write(summary.README, summary.readme(summary.README.read_text(), found, records(found)))
+
+
+def publish(names: list[str]) -> None:
+    """Show artefacts' records in MLflow, each once: ./mlflow.db, or the server that MLFLOW_TRACKING_URI names."""
+    from fedgrid import publish as publishing
+
+    counts = publishing.publish_artefacts(names or paper_names(), artefacts.PARAMS, record.CELLS, FIGURES)
+    print(f"MLflow: {counts.created} runs created, {counts.replaced} replaced, {counts.kept} kept")
+
+
+def audit(names: list[str]) -> None:
+    """Check records, tables and figures of artefacts against what is declared; exit status 1 where a finding stands."""
+    from fedgrid import audit as audits
+    from fedgrid import files
+
+    declared = frozenset(artefacts.all_cells())
+    campaign = audits.Campaign(tuple(chosen(names)), declared=declared)
+    findings = audits.audit(campaign)
+    print(audits.text(findings, len(campaign.records)))
+    files.write(AUDITS / f"{'-'.join(names) or 'paper'}.json", audits.as_json(findings, len(campaign.records)))
+    if any(not finding.note for finding in findings):
+        sys.exit(1)
+
+
+def paper_names() -> list[str]:
+    """The artefacts of the paper, which every verb takes where none is named."""
+    return [name for name in artefacts.artefact_names() if artefacts.artefact(name).paper]
+
+
+def chosen(names: list[str]) -> list[Artefact]:
+    """The artefacts of those names."""
+    return [artefacts.artefact(name) for name in names or paper_names()]
+
+
+def records(among: list[Artefact]) -> dict[str, dict[str, Any]]:
+    """The records that exist of the artefacts' cells."""
+    return record.existing([cell.name for artefact in among for cell in artefact.cells])
 
 
 def known(name: str, among: dict[str, Any], what: str) -> Any:
@@ -46,10 +151,18 @@ def known(name: str, among: dict[str, Any], what: str) -> Any:
     return among[name]
 
 
-VERBS: dict[str, tuple[Callable[[list[str]], None], str]] = {
-    "fetch": (fetch, "DATASET"),
-    "partition": (partition, "PARTITION"),
-    "run": (run, "CELL"),
+# Each verb: what it does, what its operands are, and whether it can do without any.
+VERBS: dict[str, tuple[Callable[[list[str]], None], str, str]] = {
+    "fetch": (fetch, "DATASET", "+"),
+    "partition": (partition, "PARTITION", "+"),
+    "plan": (plan, "ARTEFACT", "*"),
+    "run": (run, "CELL", "+"),
+    "table": (table, "ARTEFACT", "*"),
+    "figure": (figure, "ARTEFACT", "*"),
+    "metrics": (metrics, "ARTEFACT", "*"),
+    "readme": (readme, "ARTEFACT", "*"),
+    "publish": (publish, "ARTEFACT", "*"),
+    "audit": (audit, "ARTEFACT", "*"),
 }
 
 
@@ -57,14 +170,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Does what the verb says; an error that the user can mend is one line on stderr and exit status 1."""
     parser = argparse.ArgumentParser(prog="fedgrid", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, (function, operand) in VERBS.items():
+    for verb, (function, operand, count) in VERBS.items():
         summary = (function.__doc__ or "").splitlines()[0]
-        verbs.add_parser(verb, help=summary, description=summary).add_argument("names", nargs="+", metavar=operand)
-    chosen = parser.parse_args(arguments)
+        verbs.add_parser(verb, help=summary, description=summary).add_argument("names", nargs=count, metavar=operand)
+    asked = parser.parse_args(arguments)
     try:
-        VERBS[chosen.verb][0](chosen.names)
+        VERBS[asked.verb][0](asked.names)
     except (ValueError, OSError) as error:
-        sys.exit(f"fedgrid {chosen.verb}: {error}")
+        sys.exit(f"fedgrid {asked.verb}: {error}")
 
 
 if __name__ == "__main__":

@@ -21,12 +21,13 @@ def whole(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """The text, whole, at path; a file that already says so is left alone, times and all."""
-    if path.is_file() and path.read_bytes() == text.encode():
+def write(path: Path, content: str | bytes) -> None:
+    """The content, whole, at path; a file that already holds it is left alone, times and all."""
+    content = content.encode() if isinstance(content, str) else content
+    if path.is_file() and path.read_bytes() == content:
         return
     with whole(path) as partial:
-        partial.write_text(text)
+        partial.write_bytes(content)
 
 
 def sha256(path: Path) -> str:

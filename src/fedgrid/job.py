@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -31,10 +32,13 @@ THREADS = 1
 
 
 def load_data(name: str, raw: Path = RAW) -> Dataset:
-    """The dataset of that name from its fetched files; ValueError where they are missing."""
-    if not (raw / name).is_dir():
-        raise ValueError(f"{raw / name}: no data; fetch it with `python -m fedgrid fetch {name}`")
-    return DATASETS[name](raw / name)
+    """The dataset of that name from its fetched files; ValueError where they are missing or damaged."""
+    try:
+        return DATASETS[name](raw / name)
+    except FileNotFoundError as error:
+        raise ValueError(f"{error.filename}: no such data; fetch it with `python -m fedgrid fetch {name}`") from error
+    except (OSError, BadZipFile, KeyError, EOFError) as error:
+        raise ValueError(f"{raw / name}: damaged data ({error}); delete it and fetch it again") from error
 
 
 def draw_partition(dataset: Dataset, kind: str, K: int, seed: int) -> partition.Partition:
@@ -51,12 +55,12 @@ def write_partition(drawn: partition.Partition, dataset: Dataset, path: Path) ->
 def read_partition(path: Path, dataset: Dataset) -> partition.Partition:
     """The partition at path; ValueError where it is damaged or divides another dataset."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             drawn = partition.Partition(arrays["indices"], arrays["offsets"])
             data = str(arrays["data"])
     except FileNotFoundError:
         raise ValueError(f"{path}: no partition; draw it with `python -m fedgrid partition {path.stem}`") from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path}: damaged partition ({error}); delete it to draw it again") from error
     if data != dataset.digest:
         raise ValueError(f"{path}: a partition of another dataset ({data[:12]}, not {dataset.digest[:12]}); delete it")
@@ -84,12 +88,12 @@ def save_checkpoint(path: Path, who: dict[str, str], lap: race.Lap, seconds: flo
 def read_checkpoint(path: Path, who: dict[str, str]) -> tuple[race.Lap, float] | None:
     """The race and its seconds so far; None where there is none, or only a broken one or another race's."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             w = torch.from_numpy(arrays["w"])
             whose, state, seconds = json.loads(str(arrays["state"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         print(f"{path}: unreadable ({error}); starting from round 0", file=sys.stderr)
         return None
     if whose != who:

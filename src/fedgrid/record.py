@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedgrid.files import write_text
+from fedgrid import files
 
 CELLS = Path("results/cells")
 SCHEMA = 1
@@ -19,14 +19,14 @@ SECTIONS = {
 
 
 def path(name: str, folder: Path = CELLS) -> Path:
-    """Where the record of the cell of that name lies."""
-    return folder / f"{name}.json"
+    """Where the record of the cell of that name lies: in the folder of its task."""
+    return folder / name.partition("-")[0] / f"{name}.json"
 
 
 def write(record: Mapping[str, Any], folder: Path = CELLS) -> Path:
     """Writes the record, whole or not at all; its path."""
     place = path(record["name"], folder)
-    write_text(place, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    files.write(place, json.dumps(record, indent=1, allow_nan=False) + "\n")
     return place
 
 

@@ -1,0 +1,44 @@
+# fedgrid: every table and figure of McMahan et al. 2017, from download to LaTeX.
+#
+#   snakemake --cores all              every artefact of the paper that params/ declares, and its audit
+#   snakemake --cores all table4       one artefact
+#   snakemake --cores all quickstart   the whole pipeline on embedded digits, in two minutes
+#   snakemake --cores all data         downloads and partitions alone
+#   snakemake --cores all mlflow       the paper's records, shown by `mlflow ui`
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+# Only for `--sdm apptainer`, after `make install` in that image; by default rules run in the environment that calls them.
+container: "docker://python:3.11"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/cells.smk"
+include: "workflow/rules/artefacts.smk"
+include: "workflow/rules/publish.smk"
+include: "workflow/rules/audit.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        [outputs(name) for name in PAPER],
+        "results/metrics.json",
+        "results/audit/paper.json",
+
+
+rule quickstart:
+    input:
+        outputs("quickstart"),
+        "mlruns/quickstart.published",
+        "results/audit/quickstart.json",
+
+
+rule data:
+    input:
+        [raw_files(dataset) for dataset in DATASETS],
+        [partition_file(cell) for cell in CELLS.values()],

@@ -1,0 +1,137 @@
+"""The datasets' files, each from the first source that has it, none kept without its pinned sha256.
+
+params/datasets.yaml declares them. FEDGRID_MIRROR, a folder or URL that holds <dataset>/<file>, is asked before the
+hosts. A file in place is never overwritten: the pinned one is left as it is, any other is an error that names it.
+Training imports neither this module nor pooch.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pooch
+import requests
+import yaml
+
+from fedgrid.datasets import digits
+from fedgrid.files import sha256, whole
+
+EMBEDDED: dict[str, Callable[[Path], None]] = {"scikit-learn": digits.extract}
+WEB = ("http://", "https://")
+ATTEMPTS = 3  # at one host
+PAUSE = 1.0  # seconds before the second attempt; twice that before the third
+TIMEOUT = (3, 10)  # seconds to connect to one of a host's addresses (there may be a dozen), and between two reads
+
+
+def fetch(name: str, raw: Path = Path("data/raw"), declared: Path = Path("params/datasets.yaml")) -> list[Path]:
+    """The files of a dataset under raw/<dataset>, whole and checked; ValueError, in one line, where one can't be had.
+
+    name: the dataset, or one file of it as <dataset>/<file>. What is there and right keeps its modification time.
+    """
+    dataset, _, file = name.partition("/")
+    sources, files = read(declared, dataset)
+    if file and file not in files:
+        raise ValueError(f"{declared}: {dataset} has no file {file!r}; it has {', '.join(files)}")
+    mirror = os.environ.get("FEDGRID_MIRROR")
+    if mirror and not set(sources) <= set(EMBEDDED):
+        sources = [f"{mirror.rstrip('/')}/{dataset}", *sources]
+    return [bring(raw / dataset / one, files[one], sources) for one in ([file] if file else files)]
+
+
+def read(declared: Path, name: str) -> tuple[list[str], dict[str, str]]:
+    """The dataset's sources, and its files with their sha256; ValueError where they are not declared, or badly."""
+    try:
+        table = yaml.safe_load(declared.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{declared}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(table, dict):
+        raise ValueError(f"{declared}: must be a mapping from datasets to their sources and files")
+    if name not in table:
+        raise ValueError(f"unknown dataset {name!r}; {declared} has {', '.join(map(str, table))}")
+    match table[name]:
+        case {"sources": [_, *_] as sources, "files": dict() as files} if files:
+            pass
+        case _:
+            raise ValueError(f"{declared}: {name} must have sources, a list, and files, a mapping")
+    for file, pinned in files.items():
+        if not (re.fullmatch(r"\w[\w.-]*", str(file)) and re.fullmatch("[0-9a-f]{64}", str(pinned))):
+            raise ValueError(f"{declared}: {name} has {file!r}: {pinned!r}, which is not a file's name and sha256")
+    return [str(source).rstrip("/") for source in sources], files
+
+
+def bring(path: Path, pinned: str, sources: list[str]) -> Path:
+    """The path, where the pinned file now stands: as it was, or from the first of the sources that has it."""
+    if path.exists():
+        if (found := digest(path, path.suffix)) == pinned:
+            return path
+        raise ValueError(f"{path}: its sha256 is {found}, not {pinned} as pinned; delete it and fetch again")
+    tried = []
+    for source in sources:
+        try:
+            with whole(path) as partial:
+                copy(source, path.name, partial)
+                if (found := digest(partial, path.suffix)) != pinned:
+                    raise ValueError(f"sha256 is {found[:12]}…, not {pinned[:12]}…")
+            return path
+        except (OSError, ValueError, ImportError) as error:  # requests' own are OSErrors
+            tried.append(f"{source}: {reason(error)}")
+        print(f"{path.name}: {tried[-1]}", file=sys.stderr)
+    mirror = f"set FEDGRID_MIRROR to a folder or URL that holds {path.parent.name}/{path.name}"
+    mend = "pip install fedgrid[workflow]" if source in EMBEDDED else mirror
+    raise ValueError(f"{path}: not to be had ({'; '.join(tried)}); {mend}")
+
+
+def digest(path: Path, suffix: str) -> str:
+    """sha256 of the file in hexadecimal; of an .npz, of its arrays with their names, shapes and types."""
+    if suffix != ".npz":
+        return sha256(path)
+    hashed = hashlib.sha256()
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # numpy leaves a damaged one open
+            for key in sorted(arrays):
+                hashed.update(f"{key} {arrays[key].shape} {arrays[key].dtype.str} ".encode())
+                hashed.update(arrays[key].tobytes())
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile):
+        return "of no .npz file"
+    return hashed.hexdigest()
+
+
+def copy(source: str, file: str, to: Path) -> None:
+    """Writes what the source has under the file's name."""
+    if source in EMBEDDED:
+        EMBEDDED[source](to)
+    elif source.startswith(WEB):
+        download(f"{source}/{file}", to)
+    else:
+        shutil.copyfile(Path(source) / file, to)
+
+
+def download(url: str, to: Path) -> None:
+    """Writes what the URL serves, with a progress bar on stderr; tries again after what may pass, not after silence."""
+    print(url, file=sys.stderr)
+    # identity: requests would unpack what a host compressed on the way, and a .gz that it mistook for that
+    headers = {"Accept-Encoding": "identity"}
+    get = pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=TIMEOUT, headers=headers)
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return get(url, str(to), None)
+        except requests.RequestException as error:
+            refused = error.response is not None and error.response.status_code < 500
+            if refused or isinstance(error, requests.Timeout) or attempt == ATTEMPTS:
+                raise
+        time.sleep(attempt * PAUSE)
+
+
+def reason(error: Exception) -> str:
+    """Why it failed, in a few words: requests wraps a refused connection in three exceptions of a paragraph each."""
+    while inner := [e for e in (getattr(error, "reason", None), *error.args) if isinstance(e, Exception)]:
+        error = inner[0]
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words.rpartition("): ")[2].partition(" for url: ")[0]

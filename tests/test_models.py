@@ -1,0 +1,179 @@
+"""Laws of the models. The reference is torch.nn."""
+
+from itertools import pairwise
+from math import sqrt
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from fedgrid.models import DIGITS_2NN, INITS, MNIST_2NN, dense, initial_weights
+from fedgrid.streams import stream
+
+torch.set_num_threads(1)  # as in production; two threads on busy cores wait for each other
+SMALL = dense(12, 8, 5)
+
+
+def sequential(w, widths):
+    """torch.nn's network of those widths, its weights copied out of the flat w by hand."""
+    layers, place = [], 0
+    for inputs, outputs in pairwise(widths):
+        layer = torch.nn.Linear(inputs, outputs).double()
+        with torch.no_grad():
+            # (inputs, outputs) row by row, then the biases; torch.nn keeps the transpose
+            layer.weight.copy_(w[place : place + inputs * outputs].reshape(inputs, outputs).T)
+            place += inputs * outputs
+            layer.bias.copy_(w[place : place + outputs])
+            place += outputs
+        layers += [layer, torch.nn.ReLU()]
+    assert place == len(w)
+    return torch.nn.Sequential(*layers[:-1])
+
+
+def random_weights(model, *replicas):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(*replicas, model.parameters, generator=generator, dtype=torch.float64) / 4
+
+
+def test_the_2nn_has_the_papers_199210_parameters():
+    assert MNIST_2NN.parameters == 199_210
+
+
+@pytest.mark.parametrize(
+    ("widths", "parameters"), [((12, 8, 5), 12 * 8 + 8 + 8 * 5 + 5), ((3, 2), 8), ((64, 200, 200, 10), 55_210)]
+)
+def test_parameters_are_those_of_torch_nn(widths, parameters):
+    model = dense(*widths)
+    network = sequential(torch.zeros(model.parameters), widths)
+    assert model.parameters == sum(p.numel() for p in network.parameters()) == parameters
+
+
+def test_the_digits_2nn_is_the_small_one():
+    assert dense(64, 200, 200, 10) == DIGITS_2NN
+
+
+@pytest.mark.parametrize(
+    ("model", "flops"),
+    [
+        # a multiply-add counts two; forward and by the weights for each layer, by the inputs for all but the first
+        (dense(3, 2), 2 * 2 * 3 * 2),
+        (dense(12, 8, 5), 2 * 2 * (12 * 8 + 8 * 5) + 2 * 8 * 5),
+        (MNIST_2NN, 2 * 2 * (784 * 200 + 200 * 200 + 200 * 10) + 2 * (200 * 200 + 200 * 10)),
+    ],
+)
+def test_flops_of_one_examples_training_step(model, flops):
+    assert model.flops == flops
+
+
+def test_weights_are_views_of_the_flat_vector_layer_by_layer():
+    w = torch.arange(float(SMALL.parameters))
+    (W1, b1), none, (W2, b2) = SMALL.weights(w)
+    assert not none
+    assert W1.tolist() == [[8.0 * i + j for j in range(8)] for i in range(12)]
+    assert b1.tolist() == [[96.0 + j for j in range(8)]]
+    assert W2.tolist() == [[104.0 + 5 * i + j for j in range(5)] for i in range(8)]
+    assert b2.tolist() == [[144.0 + j for j in range(5)]]
+
+
+def test_writing_to_a_view_writes_to_the_flat_vector():
+    w = torch.zeros(3, SMALL.parameters)
+    views = [view for layer in SMALL.weights(w) for view in layer]
+    for view in views:
+        assert len(view) == 3 and view.untyped_storage().data_ptr() == w.untyped_storage().data_ptr()
+        view.add_(torch.tensor([1.0, 2.0, 3.0])[:, None, None])
+    assert w.tolist() == [[float(r)] * SMALL.parameters for r in (1, 2, 3)]  # each weight once
+
+
+@pytest.mark.parametrize("widths", [(12, 8, 5), (64, 200, 200, 10), (4, 3)])
+def test_logits_and_loss_are_those_of_torch_nn(widths):
+    model = dense(*widths)
+    w = random_weights(model)
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(17, widths[0])))
+    y = torch.arange(17) % widths[-1]
+    network = sequential(w, widths)
+    torch.testing.assert_close(model.logits(w, x), network(x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(model.loss(w, x, y), cross_entropy(network(x), y), rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_are_those_of_torch_nn():
+    w = random_weights(SMALL).requires_grad_()
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(17, 12)))
+    y = torch.arange(17) % 5
+    (ours,) = torch.autograd.grad(SMALL.loss(w, x, y), w)
+    network = sequential(w.detach(), (12, 8, 5))
+    cross_entropy(network(x), y).backward()
+    theirs = [p.grad.t().ravel() for p in network.parameters()]  # t() leaves a vector as it is
+    torch.testing.assert_close(ours, torch.cat(theirs), rtol=1e-12, atol=1e-14)
+
+
+def test_logits_of_replicas_are_those_of_each_alone():
+    w = random_weights(SMALL, 4)
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 17, 12)))
+    alone = torch.stack([sequential(w[r], (12, 8, 5))(x[r]) for r in range(4)])
+    torch.testing.assert_close(SMALL.logits(w, x), alone, rtol=1e-12, atol=1e-12)
+
+
+# Standard deviation and bound of a weight of a layer of i inputs and o outputs; the truncated normal's variance is
+# 1 − 2·2·φ(2)/(Φ(2) − Φ(−2)) = 0.77374 of the normal's.
+SHAPES = {
+    "glorot": (lambda i, o: sqrt(2 / (i + o)), lambda i, o: sqrt(6 / (i + o))),
+    "he": (lambda i, o: sqrt(2 / i), None),
+    "tutorial": (lambda i, o: sqrt(0.77374 / i), lambda i, o: 2 / sqrt(i)),
+    "torch": (lambda i, o: 1 / sqrt(3 * i), lambda i, o: 1 / sqrt(i)),
+}
+# Kurtosis E[x⁴]/σ⁴: tells the uniform, the normal and the truncated normal apart, and gives the variance's own error.
+KURTOSIS = {"glorot": 1.8, "he": 3, "tutorial": 2.3655, "torch": 1.8}
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_initial_weights_have_the_distribution_that_their_name_says(init):
+    model = dense(784, 200, 10)
+    w = initial_weights(model, init, stream(0, "init"))
+    assert w.dtype == torch.float64 and w.shape == (model.parameters,)
+    sigma, bound = SHAPES[init]
+    for (inputs, outputs), (W, _) in zip(((784, 200), (200, 10)), model.weights(w)[::2], strict=True):
+        W, n = W.numpy().ravel(), inputs * outputs
+        expected = sigma(inputs, outputs)
+        assert abs(W.mean()) < 5 * expected / sqrt(n)
+        assert abs(W.var() / expected**2 - 1) < 5 * sqrt((KURTOSIS[init] - 1) / n)
+        if n > 100_000:  # enough for a fourth moment
+            assert (W**4).mean() / expected**4 == pytest.approx(KURTOSIS[init], rel=0.05)
+        if bound:
+            assert 0.98 * bound(inputs, outputs) < np.abs(W).max() <= bound(inputs, outputs)
+        else:
+            assert np.abs(W).max() > 3 * expected
+
+
+@pytest.mark.parametrize("init", [init for init in INITS if init != "torch"])
+def test_biases_start_at_zero(init):
+    w = initial_weights(SMALL, init, stream(0, "init"))
+    for layer in SMALL.weights(w)[::2]:
+        assert layer[1].eq(0).all()
+        assert layer[0].ne(0).all()
+
+
+def test_the_biases_of_torch_are_as_wide_as_its_weights():
+    model = dense(784, 2000, 10)
+    (_, b1), _, (_, b2) = model.weights(initial_weights(model, "torch", stream(0, "init")))
+    assert 0.99 / sqrt(784) < b1.abs().max() <= 1 / sqrt(784)  # by the layer's inputs
+    assert 0.5 / sqrt(2000) < b2.abs().max() <= 1 / sqrt(2000)
+    assert b1.var().item() == pytest.approx(1 / (3 * 784), rel=5 * sqrt(0.8 / 2000))
+    # torch.nn itself, drawn by torch
+    torch.manual_seed(0)
+    theirs = torch.nn.Linear(784, 2000)
+    assert theirs.bias.abs().max().item() == pytest.approx(b1.abs().max().item(), rel=0.01)
+    assert theirs.weight.var().item() == pytest.approx(1 / (3 * 784), rel=0.01)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_initial_weights_are_a_function_of_the_stream(init):
+    first, again, other = (initial_weights(SMALL, init, stream(seed, "init")) for seed in (0, 0, 1))
+    assert first.equal(again)
+    assert not first.equal(other)
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_no_two_layers_start_alike(init):
+    (W1, _), _, (W2, _) = dense(6, 6, 6).weights(initial_weights(dense(6, 6, 6), init, stream(0, "init")))
+    assert not W1.equal(W2)

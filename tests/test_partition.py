@@ -1,0 +1,150 @@
+"""Laws of the partitions."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fedgrid.partition import PARTITIONS, Partition, draw
+from fedgrid.streams import stream
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
+KINDS = st.sampled_from(sorted(PARTITIONS))
+LABELS = arrays(np.int64, st.integers(2, 300), elements=st.integers(0, 9))
+MNIST_LABEL_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+def mnist_labels():
+    return np.random.default_rng(0).permutation(np.repeat(np.arange(10), MNIST_LABEL_COUNTS))
+
+
+def mnist(kind, seed=0, K=100):
+    return draw(kind, mnist_labels(), K, stream(seed, "partition"))
+
+
+@given(kind=KINDS, labels=LABELS, K=st.integers(1, 150), seed=st.integers(0, 999))
+def test_every_partition_is_a_disjoint_cover_by_clients_that_hold_something(kind, labels, K, seed):
+    assume(len(labels) >= 2 * K)
+    P = draw(kind, labels, K, stream(seed, "partition"))
+    assert len(P) == K
+    assert P.indices.dtype == P.offsets.dtype == np.int64
+    assert P.indices.shape == labels.shape and P.offsets.shape == (K + 1,)
+    assert P.offsets[0] == 0 and P.offsets[-1] == len(labels)
+    assert min(len(P_k) for P_k in P) >= 1
+    assert sorted(np.concatenate(list(P)).tolist()) == list(range(len(labels)))
+    for k in range(K):
+        assert P[k].tolist() == P.indices[P.offsets[k] : P.offsets[k + 1]].tolist()
+
+
+@given(kind=st.sampled_from(["iid", "shards"]), labels=LABELS, K=st.integers(1, 150), seed=st.integers(0, 999))
+def test_balanced_partitions_give_slices_of_equal_size_give_or_take_one(kind, labels, K, seed):
+    slices = {"iid": 1, "shards": 2}[kind]
+    assume(len(labels) >= slices * K)
+    sizes = np.diff(draw(kind, labels, K, stream(seed, "partition")).offsets)
+    assert sizes.max() - sizes.min() <= slices
+
+
+@pytest.mark.parametrize("kind", ["iid", "shards"])
+def test_balanced_mnist_gives_each_of_100_clients_600_examples(kind):
+    assert np.diff(mnist(kind).offsets).tolist() == [600] * 100
+
+
+@pytest.mark.parametrize("kind", ["iid_unbalanced", "shards_unbalanced"])
+def test_unbalanced_mnist_leaves_clients_far_from_equal(kind):
+    sizes = np.diff(mnist(kind).offsets)
+    assert sizes.min() >= 1 and sizes.sum() == 60_000
+    # Cuts at uniformly random places leave slices whose deviation is their mean: 600, or 424 for two slices of 300.
+    assert 300 < sizes.std() < 900
+    assert len(set(sizes.tolist())) > 80
+
+
+def test_shards_of_mnist_are_200_slices_of_300_of_the_label_sorted_data():
+    labels = mnist_labels()
+    by_label = [i for label in range(10) for i in np.flatnonzero(labels == label).tolist()]
+    expected = {tuple(by_label[300 * s : 300 * s + 300]) for s in range(200)}
+    P = mnist("shards")
+    dealt = [tuple(half.tolist()) for P_k in P for half in (P_k[:300], P_k[300:])]
+    assert len(dealt) == 200
+    assert set(dealt) == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_shards_client_of_mnist_holds_one_to_four_digits_and_an_iid_client_all(seed):
+    labels = mnist_labels()
+    digits = [len(np.unique(labels[P_k])) for P_k in mnist("shards", seed)]
+    assert min(digits) >= 1 and max(digits) <= 4
+    assert np.mean(digits) < 2.5
+    assert min(len(np.unique(labels[P_k])) for P_k in mnist("iid", seed)) == 10
+
+
+@given(labels=LABELS, K=st.integers(1, 100), seed=st.integers(0, 999), kind=KINDS)
+def test_a_shards_client_holds_two_runs_of_the_label_sorted_data(labels, K, seed, kind):
+    assume(kind.startswith("shards") and len(labels) >= 2 * K)
+    rank = np.empty(len(labels), np.int64)
+    rank[sorted(range(len(labels)), key=lambda i: (labels[i], i))] = np.arange(len(labels))
+    for P_k in draw(kind, labels, K, stream(seed, "partition")):
+        breaks = np.count_nonzero(np.diff(rank[P_k]) != 1)
+        assert breaks <= 1
+
+
+@pytest.mark.parametrize("kind", PARTITIONS)
+def test_another_seed_is_another_partition(kind):
+    P, Q = mnist(kind, seed=0), mnist(kind, seed=1)
+    assert P.indices.tolist() != Q.indices.tolist()
+    assert P.digest != Q.digest
+
+
+@pytest.mark.parametrize(
+    ("kind", "K", "most"),
+    [("iid", 11, 10), ("iid_unbalanced", 11, 10), ("shards", 6, 5), ("shards_unbalanced", 6, 5)],
+)
+def test_more_clients_than_examples_can_serve_is_an_error_that_names_k(kind, K, most):
+    labels = np.arange(10)
+    assert len(draw(kind, labels, most, stream(0, "partition"))) == most
+    with pytest.raises(ValueError, match=rf"^K: 10 examples .*{K} clients"):
+        draw(kind, labels, K, stream(0, "partition"))
+
+
+@given(kind=KINDS, labels=LABELS, K=st.integers(1, 100), seed=st.integers(0, 999))
+def test_drawn_twice_is_the_same(kind, labels, K, seed):
+    assume(len(labels) >= 2 * K)
+    first, again = (draw(kind, labels, K, stream(seed, "partition")) for _ in range(2))
+    assert first.indices.tolist() == again.indices.tolist()
+    assert first.offsets.tolist() == again.offsets.tolist()
+    assert first.digest == again.digest
+
+
+@given(n=st.integers(2, 100), K=st.integers(2, 50), data=st.data())
+def test_the_digest_changes_with_any_change(n, K, data):
+    assume(n >= K)
+    P = draw("iid", np.zeros(n, np.int64), K, stream(0, "partition"))
+    a = data.draw(st.integers(0, n - 1))
+    b = data.draw(st.integers(0, n - 1).filter(lambda b: b != a))
+    swapped = P.indices.copy()
+    swapped[[a, b]] = swapped[[b, a]]
+    moved = P.offsets.copy()
+    moved[data.draw(st.integers(1, K - 1))] += 1
+    fewer = np.delete(P.offsets, 1)
+    digests = {P.digest, Partition(swapped, P.offsets).digest, Partition(P.indices, moved).digest}
+    assert len(digests | {Partition(P.indices, fewer).digest}) == 4
+    assert Partition(P.indices.copy(), P.offsets.copy()).digest == P.digest
+
+
+def test_a_partition_cannot_be_given_other_arrays():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        mnist("iid").offsets = np.array([0, 60_000])
+
+
+def test_golden_digests_so_that_no_change_of_the_draw_is_silent():
+    labels = np.arange(1000) % 10
+    assert {kind: draw(kind, labels, 10, stream(0, "partition")).digest[:12] for kind in PARTITIONS} == {
+        "iid": "01aa3112e0ea",
+        "shards": "95229a8e6002",
+        "iid_unbalanced": "86083adae2a0",
+        "shards_unbalanced": "370d28333462",
+    }

@@ -1,0 +1,55 @@
+# Tables and figures, from records.
+rule table:
+    input:
+        lambda wildcards: records(wildcards.artefact),
+        "params/{artefact}.yaml",
+        "params/paper.yaml",
+    output:
+        report(
+            multiext("results/tables/{artefact}", ".md", ".csv", ".tex"),
+            category="Tables",
+            caption="../report/artefact.rst",
+        ),
+    log:
+        "logs/table/{artefact}.log",
+    shell:
+        "python -m fedgrid table {wildcards.artefact} 2>&1 | tee {log}"
+
+
+rule figure:
+    input:
+        lambda wildcards: records(wildcards.artefact),
+        "params/{artefact}.yaml",
+        "params/paper.yaml",
+    output:
+        report(
+            multiext("results/figures/{artefact}", ".svg", ".png", ".pdf", ".csv"),
+            category="Figures",
+            caption="../report/artefact.rst",
+        ),
+    log:
+        "logs/figure/{artefact}.log",
+    shell:
+        "python -m fedgrid figure {wildcards.artefact} 2>&1 | tee {log}"
+
+
+rule metrics:
+    input:
+        [records(name) for name in PAPER],
+    output:
+        "results/metrics.json",
+    log:
+        "logs/metrics.log",
+    shell:
+        "python -m fedgrid metrics 2>&1 | tee {log}"
+
+
+# A target of its own name for each artefact: `snakemake table4`.
+for name in ARTEFACTS:
+    if name != "quickstart":
+
+        rule:
+            name:
+                name
+            input:
+                outputs(name),
