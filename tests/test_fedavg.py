@@ -140,7 +140,16 @@ def sizes(K, C, rounding="nearest"):
 
 @pytest.mark.parametrize(
     ("K", "C", "m"),
-    [(100, 0, 1), (100, 0.1, 10), (100, 0.2, 20), (100, 0.5, 50), (100, 1, 100), (100, 0.29, 29), (1, 1, 1)],
+    [
+        (100, 0, 1),
+        (100, 0.1, 10),
+        (100, 0.2, 20),
+        (100, 0.5, 50),
+        (100, 1, 100),
+        (100, 0.29, 29),
+        (100, 0.07, 7),
+        (1, 1, 1),
+    ],
 )
 @pytest.mark.parametrize("rounding", fedavg.ROUNDINGS)
 def test_cohort_has_the_papers_size_under_every_rounding_where_c_times_k_is_whole(K, C, m, rounding):

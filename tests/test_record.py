@@ -220,6 +220,15 @@ def test_readers_see_the_old_file_or_the_new_one_and_nothing_between(tmp_path):
     assert files_in(tmp_path) == [path]
 
 
+def test_a_reader_in_the_middle_of_the_old_file_reads_it_to_its_end(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("the old one")
+    with path.open() as reader:
+        files.write(path, "new")
+        assert reader.read() == "the old one"
+    assert path.read_text() == "new"
+
+
 def test_a_folder_that_cannot_be_written_is_an_error_and_not_a_silence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError):

@@ -100,11 +100,12 @@ def metrics(names: list[str]) -> None:
 
 
 def readme(names: list[str]) -> None:
-    """Write the README's tables anew from the records that exist."""
+    """Write the tables in README.md and docs/ anew from the records that exist."""
     from fedgrid import files, summary
 
     found = chosen(names)
-    files.write(summary.README, summary.readme(summary.README.read_text(), found, records(found)))
+    for path in summary.DOCUMENTS:
+        files.write(path, summary.readme(path.read_text(), found, records(found)))
 
 
 def publish(names: list[str]) -> None:

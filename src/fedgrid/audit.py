@@ -12,9 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fedgrid import figures, provenance, record, tables
+from fedgrid import figures, files, provenance, record, tables
 from fedgrid.artefacts import Artefact
 from fedgrid.partition import Partition
 
@@ -93,9 +91,8 @@ def partitions(campaign: Campaign) -> Iterator[Finding]:
         place = PARTITIONS / f"{cells[name].partition_name}.npz"
         if not place.is_file():
             continue
-        with np.load(place, allow_pickle=False) as arrays:
-            drawn = Partition(arrays["indices"], arrays["offsets"])
-            here = {"data": str(arrays["data"]), "partition": drawn.digest}
+        kept = files.arrays(place)
+        here = {"data": str(kept["data"]), "partition": Partition(kept["indices"], kept["offsets"]).digest}
         for what, digest in here.items():
             if one["provenance"][what] != digest:
                 yield Finding("partitions", name, f"it was made with another {what} than {place}")
@@ -118,12 +115,12 @@ def stale(campaign: Campaign) -> Iterator[Finding]:
     if campaign.read[1]:
         return  # nothing can be rebuilt from damaged records
     for artefact in campaign.artefacts:
-        files: dict[Path, Any] = {}
+        made: dict[Path, Any] = {}
         if artefact.table:
-            files |= tables.build(artefact, campaign.records)
+            made |= tables.build(artefact, campaign.records)
         if artefact.figure:
-            files |= figures.build(artefact, campaign.records)
-        for place, content in files.items():
+            made |= figures.build(artefact, campaign.records)
+        for place, content in made.items():
             content = content.encode() if isinstance(content, str) else content
             if not place.is_file():
                 yield Finding("stale", str(place), "not made yet")

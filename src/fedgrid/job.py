@@ -9,16 +9,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
-from fedgrid import averaging, fedavg, partition, provenance, race, record
+from fedgrid import averaging, fedavg, files, partition, provenance, race, record
 from fedgrid.cells import Averaging, Cell, Race
 from fedgrid.curves import best_rate, envelope
 from fedgrid.datasets import DATASETS, Dataset
-from fedgrid.files import whole
 from fedgrid.streams import stream
 from fedgrid.tasks import TASKS
 
@@ -32,13 +30,18 @@ THREADS = 1
 
 
 def load_data(name: str, raw: Path = RAW) -> Dataset:
-    """The dataset of that name from its fetched files; ValueError where they are missing or damaged."""
+    """The dataset of that name from its fetched files; ValueError naming them where they are missing or damaged."""
+    folder = raw / name
     try:
-        return DATASETS[name](raw / name)
+        return DATASETS[name](folder)
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename}: no such data; fetch it with `python -m fedgrid fetch {name}`") from error
-    except (OSError, BadZipFile, KeyError, EOFError) as error:
-        raise ValueError(f"{raw / name}: damaged data ({error}); delete it and fetch it again") from error
+    except Exception as error:  # a damaged archive raises whatever its parsers stumble over
+        says = " ".join(str(error).split())
+        if str(folder) in says:
+            raise
+        files = ", ".join(map(str, sorted(folder.iterdir())))
+        raise ValueError(f"{files}: damaged data ({says}); delete it and fetch it again") from error
 
 
 def draw_partition(dataset: Dataset, kind: str, K: int, seed: int) -> partition.Partition:
@@ -48,20 +51,19 @@ def draw_partition(dataset: Dataset, kind: str, K: int, seed: int) -> partition.
 
 def write_partition(drawn: partition.Partition, dataset: Dataset, path: Path) -> None:
     """Keeps a partition as a file: indices, offsets and the digest of the dataset that it divides."""
-    with whole(path) as partial, partial.open("wb") as file:
+    with files.whole(path) as partial, partial.open("wb") as file:
         np.savez(file, indices=drawn.indices, offsets=drawn.offsets, data=np.array(dataset.digest))
 
 
 def read_partition(path: Path, dataset: Dataset) -> partition.Partition:
     """The partition at path; ValueError where it is damaged or divides another dataset."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            drawn = partition.Partition(arrays["indices"], arrays["offsets"])
-            data = str(arrays["data"])
+        kept = files.arrays(path)
+        drawn, data = partition.Partition(kept["indices"], kept["offsets"]), str(kept["data"])
     except FileNotFoundError:
         raise ValueError(f"{path}: no partition; draw it with `python -m fedgrid partition {path.stem}`") from None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path}: damaged partition ({error}); delete it to draw it again") from error
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path}: no partition ({error}); delete it to draw it again") from error
     if data != dataset.digest:
         raise ValueError(f"{path}: a partition of another dataset ({data[:12]}, not {dataset.digest[:12]}); delete it")
     return drawn
@@ -81,20 +83,20 @@ def identity(cell: Cell, dataset: Dataset, drawn: partition.Partition) -> dict[s
 def save_checkpoint(path: Path, who: dict[str, str], lap: race.Lap, seconds: float) -> None:
     """Writes the race so far, whole or not at all."""
     state = {key: value for key, value in asdict(lap).items() if key != "w"}
-    with whole(path) as partial, partial.open("wb") as file:
+    with files.whole(path) as partial, partial.open("wb") as file:
         np.savez(file, w=lap.w.numpy(), state=np.array(json.dumps([who, state, seconds])))
 
 
 def read_checkpoint(path: Path, who: dict[str, str]) -> tuple[race.Lap, float] | None:
     """The race and its seconds so far; None where there is none, or only a broken one or another race's."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            w = torch.from_numpy(arrays["w"])
-            whose, state, seconds = json.loads(str(arrays["state"]))
+        kept = files.arrays(path)
+        whose, state, seconds = json.loads(str(kept["state"]))
+        w = torch.from_numpy(kept["w"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        print(f"{path}: unreadable ({error}); starting from round 0", file=sys.stderr)
+    except (ValueError, KeyError) as error:
+        print(f"{path}: no checkpoint ({error}); starting from round 0", file=sys.stderr)
         return None
     if whose != who:
         print(f"{path}: of another engine, data or partition; starting from round 0", file=sys.stderr)

@@ -1,18 +1,15 @@
 """MLflow: every cell is a run, its learning rates are the runs below it. It shows records and makes no number.
 
-To publish again creates nothing again: a run's tag `published`, set last, is the sha256 of its record. A run with
-another record's is replaced, and so is one without it, which an interrupted publication left. One process publishes.
+To publish again creates nothing again: a run's last tag is the sha256 of its record. A run with another record's is
+replaced, and so is one that lacks it, which an interrupted publication left. One process publishes.
 """
 
-import hashlib
 import json
 import os
 import re
-import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +19,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # the import reads it
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
+from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
 
 from fedgrid import artefacts, record
 from fedgrid.cells import Cell
@@ -32,12 +31,16 @@ STORE = "sqlite:///mlflow.db"
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # MLflow's own: 7; 120 seconds
 BATCH = 1000  # metrics a call, MLflow's most
 PAGE = 1000  # runs a call
+REMEDY = "start the server that MLFLOW_TRACKING_URI names, or delete a damaged mlflow.db, and publish again"
 DIGESTS = ("engine", "data", "partition", "initial_weights", "final_weights")  # of a record's provenance
 NOTE = """\
-A run is a cell of the grid C × E × B; the runs below it are its learning rates. A step is a round.
+A run is a cell, the runs below it its learning rates, a step a round. **Views → Cells** shows the grid as columns.
+
 `best_accuracy` is the envelope over the rates; where it crosses a target, the tables count the rounds.
-**Views → Cells** shows the grid as columns."""
-COLUMNS = ("params.partition", "params.C", "params.E", "params.B", "metrics.best_accuracy", "metrics.best_lr")
+"""
+# Of the saved view, with their widths in pixels.
+PARAMS = {"params.`partition`": 80, "params.`C`": 50, "params.`E`": 50, "params.`B`": 50}
+METRICS = {"metrics.`best_accuracy`": 120, "metrics.`best_lr`": 70}
 Point = tuple[str, float | None, int]  # a metric's name, its value, its round
 
 
@@ -57,7 +60,7 @@ class Entry:
     path: Path  # of the record
     artefacts: tuple[str, ...]
     figures: tuple[Path, ...]
-    origin: str  # a URL or a folder
+    origin: str  # a URL, a library or a folder
 
 
 @dataclass(frozen=True)
@@ -73,22 +76,24 @@ class Sheet:
 def publish_artefacts(names: list[str], params: Path, records: Path, figures: Path) -> Counts:
     """Publishes the records that are there of those artefacts' cells; ValueError where the store does not answer."""
     every = {name: artefacts.artefact(name, params) for name in {*artefacts.artefact_names(params), *names}}
+    uses = defaultdict(list)  # by any artefact, not only those asked for
+    for name in sorted(every):
+        for cell in every[name].cells:
+            uses[cell].append(name)
     entries = []
     for cell in dict.fromkeys(cell for name in names for cell in every[name].cells):
         path = record.path(cell.name, records)
-        uses = sorted(name for name in every if cell in every[name].cells)
-        shown = [figure for name in uses if (figure := figures / f"{name}.png").is_file()]
+        shown = tuple(figure for name in uses[cell] if (figure := figures / f"{name}.png").is_file())
         if path.is_file():
-            entries.append(Entry(cell, path, tuple(uses), tuple(shown), origin(cell.dataset, params)))
+            entries.append(Entry(cell, path, tuple(uses[cell]), shown, origin(cell.dataset, params)))
     return publish(entries, os.environ.get("MLFLOW_TRACKING_URI") or STORE)
 
 
 def origin(dataset: str, params: Path) -> str:
-    """The first URL that <params>/datasets.yaml gives for the dataset; its folder where there is none."""
+    """The first source that <params>/datasets.yaml gives for the dataset; its folder where there is none."""
     path = params / "datasets.yaml"
     declared = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    urls = re.findall(r"https?://[^'\s]+", str(declared.get(dataset)))
-    return urls[0] if urls else f"data/raw/{dataset}"
+    return str(declared.get(dataset, {}).get("sources", [f"data/raw/{dataset}"])[0])
 
 
 def publish(entries: Iterable[Entry], store: str) -> Counts:
@@ -98,7 +103,6 @@ def publish(entries: Iterable[Entry], store: str) -> Counts:
     tasks = defaultdict(list)
     for entry in entries:
         tasks[entry.cell.task].append(entry)
-    clock = count(int(time.time() * 1000), -1)  # the UI lists the latest first; falling times keep the order given
     done: Counter[str] = Counter()
     try:
         client = MlflowClient(store)
@@ -107,28 +111,26 @@ def publish(entries: Iterable[Entry], store: str) -> Counts:
             runs = defaultdict(list)
             for run in search(client, experiment, "tags.level = 'cell'"):
                 runs[run.data.tags["cell"]].append(run)
-            done.update(settle(client, experiment, entry, runs[entry.cell.name], clock) for entry in group)
-    except MlflowException as error:
-        reason = re.sub(r"//[^/@\s]*@", "//", f"{store}: {str(error).splitlines()[0]}")  # without a password
-        remedy = "start that server, or unset MLFLOW_TRACKING_URI to publish to mlflow.db; then publish again"
-        raise ValueError(f"{reason}; {remedy}") from error
+            # the UI lists the latest first: backwards, so that it shows them in the order given
+            done.update(settle(client, experiment, entry, runs[entry.cell.name]) for entry in reversed(group))
+    except (MlflowException, RequestException, SQLAlchemyError) as error:
+        reason = str(error).strip().splitlines()[0].split("(Caused by ")[-1]
+        said = re.sub(r"//[^/@\s]*@", "//", f"{store}: MLflow does not answer: {reason}")  # without a password
+        raise ValueError(f"{said}; {REMEDY}") from error
     return Counts(*(done[what] for what in Counts._fields))
 
 
 def experiment_of(client: MlflowClient, task: str, group: list[Entry]) -> str:
-    """The identifier of the task's experiment, made where it is missing; with a saved view of the grid's columns."""
+    """The identifier of the task's experiment, made where it is missing; its saved view has the group's targets."""
     found = client.get_experiment_by_name(f"fedgrid {task}")
-    if found is None:
-        tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": NOTE}
-        identifier = client.create_experiment(f"fedgrid {task}", tags=tags)
-    else:
-        identifier = found.experiment_id
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(identifier)
+    kind = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": NOTE}
+    identifier = str(found.experiment_id if found else client.create_experiment(f"fedgrid {task}", tags=kind))
+    if found and found.lifecycle_stage == "deleted":
+        client.restore_experiment(identifier)
     targets = sorted({target for entry in group for target in entry.cell.settings.get("targets", ())})
-    columns = [*COLUMNS, *(f"metrics.rounds_to_target.{target}" for target in targets)]
-    state = {"selectedColumns": [re.sub(r"\.(.*)", r".`\1`", column) for column in columns]}
-    # MLflow's UI keeps views so, though its API does not say it; one that it cannot read it leaves out.
+    columns = PARAMS | {f"metrics.`rounds_to_{target}`": 120 for target in targets} | METRICS
+    state = {"selectedColumns": list(columns), "columnOrder": list(columns), "columnWidths": columns}
+    # So MLflow's UI keeps its views, though no manual says it; one that it could not read it would leave out.
     view = {"name": "Cells", "createdAt": 0, "state": json.dumps(state)}
     client.set_experiment_tag(identifier, "mlflow.sharedViewState.cells", json.dumps(view))
     return identifier
@@ -144,19 +146,19 @@ def search(client: MlflowClient, experiment: str, condition: str) -> Iterator[Ru
             return
 
 
-def settle(client: MlflowClient, experiment: str, entry: Entry, runs: list[Run], clock: Iterator[int]) -> str:
+def settle(client: MlflowClient, experiment: str, entry: Entry, runs: list[Run]) -> str:
     """Leaves one whole run of the entry's record in place of those runs: "created", "replaced" or "kept"."""
     digest = sha256(entry.path)
-    whole = [run for run in runs if run.data.tags.get("published") == digest][:1]
+    whole = [run for run in runs if run.data.tags.get("record_digest") == digest][:1]
     for run in runs:
         if run not in whole:
             delete(client, experiment, run.info.run_id)
     if whole:
         illustrate(client, whole[0].info.run_id, whole[0].data.tags, entry)
         return "kept"
-    run_id = create(client, experiment, entry, digest, clock)
+    run_id = create(client, experiment, entry)
     illustrate(client, run_id, {}, entry)
-    client.set_tag(run_id, "published", digest)  # last: a run without it is half-done
+    client.set_tag(run_id, "record_digest", digest)  # last: a run without it is half-done
     return "replaced" if runs else "created"
 
 
@@ -167,64 +169,64 @@ def delete(client: MlflowClient, experiment: str, run_id: str) -> None:
     client.delete_run(run_id)
 
 
-def create(client: MlflowClient, experiment: str, entry: Entry, digest: str, clock: Iterator[int]) -> str:
+def create(client: MlflowClient, experiment: str, entry: Entry) -> str:
     """A new run of the cell, and one below it for each learning rate; the identifier of the first."""
     made = record.read(entry.path)
     seconds = made["provenance"].get("seconds", 0)
-    run_id = log(client, experiment, cell_sheet(entry.cell, made, digest), next(clock), seconds)
+    run_id = log(client, experiment, cell_sheet(entry.cell, made), seconds)
     client.log_inputs(run_id, [dataset(entry, made)])
     client.log_artifact(run_id, str(entry.path))
-    for sheet in rate_sheets(made, run_id):
-        log(client, experiment, sheet, next(clock), seconds)
+    for sheet in reversed(rate_sheets(made, run_id)):
+        log(client, experiment, sheet, seconds)
     return run_id
 
 
-def log(client: MlflowClient, experiment: str, sheet: Sheet, began: int, seconds: float) -> str:
-    """A new run of what the sheet says, which lasted so many seconds; its identifier. `began` is in milliseconds."""
+def log(client: MlflowClient, experiment: str, sheet: Sheet, seconds: float) -> str:
+    """A new run of what the sheet says; its identifier. Its duration is the training's, its time of creation is now."""
     tags = {key: text(value) for key, value in sheet.tags.items() if value is not None}
-    run_id: str = client.create_run(experiment, began, tags, sheet.name).info.run_id
-    client.log_batch(run_id, params=[Param(key, text(value)) for key, value in sheet.params.items()])
-    metrics = [Metric(key, value, began, step) for key, value, step in sheet.points if value is not None]
+    run = client.create_run(experiment, tags=tags, run_name=sheet.name).info
+    client.log_batch(run.run_id, params=[Param(key, text(value)) for key, value in sheet.params.items()])
+    metrics = [Metric(key, value, run.start_time, step) for key, value, step in sheet.points if value is not None]
     for i in range(0, len(metrics), BATCH):
-        client.log_batch(run_id, metrics[i : i + BATCH])
-    client.set_terminated(run_id, end_time=began + round(1000 * seconds))
-    return run_id
+        client.log_batch(run.run_id, metrics[i : i + BATCH])
+    client.set_terminated(run.run_id, end_time=run.start_time + round(1000 * seconds))
+    return str(run.run_id)
 
 
-def cell_sheet(cell: Cell, made: Mapping[str, Any], digest: str) -> Sheet:
-    """The run of a cell: the envelope over its rates by round, or Figure 1's losses by θ; results, cost and origin."""
-    curves, provenance = made["curves"], made["provenance"]
+def cell_sheet(cell: Cell, made: Mapping[str, Any]) -> Sheet:
+    """The run of a cell: the envelope over its rates by round, or Figure 1's losses by θ; results, provenance."""
+    curves = made["curves"]
     if "rates" in curves:
         best = envelope([rate["test_accuracy"] for rate in curves["rates"]]).tolist()
         points = by_round({"best_accuracy": best}, curves["rounds"])
     else:
         points = by_round({key: curves[key] for key in ("theta", "train_loss")}, range(len(curves["theta"])))
-    facts = flat(made["result"]) | {f"{key}_digest" if key in DIGESTS else key: provenance[key] for key in provenance}
-    numbers = {
-        key: value for key, value in facts.items() if isinstance(value, int | float) and value is not bool(value)
-    }
-    points += [(key, value, 0) for key, value in numbers.items() if key not in {point[0] for point in points}]
-    tags = flat({key: value for key, value in facts.items() if key not in numbers})
-    tags |= {"level": "cell", "cell": cell.name, "record_digest": digest}
-    tags |= {"mlflow.source.git.commit": provenance["commit"]}
+    results = {key.replace("_target.", "_"): value for key, value in flat(made["result"]).items()}
+    numbers = {key: value for key, value in results.items() if type(value) in (int, float) and key != "best_accuracy"}
+    points += [(key, value, 0) for key, value in numbers.items()]
+    tags = {key: value for key, value in results.items() if type(value) in (bool, str)}
+    tags |= {f"{key}_digest" if key in DIGESTS else key: value for key, value in flat(made["provenance"]).items()}
+    tags |= {"level": "cell", "cell": cell.name}
+    tags |= {"mlflow.source.name": "fedgrid", "mlflow.source.git.commit": made["provenance"]["commit"]}
     tags |= {"mlflow.note.content": f"To run it again: `python -m fedgrid run {cell.name}`"}
-    seed = f" s{cell.seed}" if cell.seed else ""
-    return Sheet(f"{cell.label} {cell.partition}{seed}", made["settings"], tags, points)
+    others = (one for one in fields(cell) if one.default not in (MISSING, getattr(cell, one.name)))
+    name = [cell.label, cell.partition, *(f"{one.name}={getattr(cell, one.name)}" for one in others)]
+    return Sheet(" ".join(name), made["settings"], tags, points)
 
 
-def rate_sheets(made: Mapping[str, Any], parent: str) -> Iterator[Sheet]:
+def rate_sheets(made: Mapping[str, Any], parent: str) -> list[Sheet]:
     """The runs below a cell's: each learning rate's curves by round. Figure 1's cells have one rate and none below."""
+    sheets = []
     for rate in made["curves"].get("rates", ()):
-        tags = {"level": "rate", "cell": made["name"], "mlflow.parentRunId": parent}
-        tags |= {"diverged_after_round": rate["diverged"]}
-        curves = {key: rate[key] for key in ("test_accuracy", "test_loss", "train_loss")}
+        curves = {key: value for key, value in rate.items() if isinstance(value, list)}
         points = by_round(curves, made["curves"]["rounds"])
-        yield Sheet(f"lr {rate['lr']:g}", made["settings"] | {"lr": rate["lr"]}, tags, points)
+        tags = {"level": "rate", "cell": made["name"], "mlflow.parentRunId": parent, "diverged": rate["diverged"]}
+        sheets.append(Sheet(f"lr {rate['lr']:g}", made["settings"] | {"lr": rate["lr"]}, tags, points))
+    return sheets
 
 
-def by_round(curves: Mapping[str, Iterable[float | None]], rounds: Iterable[int]) -> list[Point]:
+def by_round(curves: Mapping[str, Iterable[float | None]], rounds: Sequence[int]) -> list[Point]:
     """The curves as points: fewer of one that ended early. A loss that overflowed is None and leaves a gap."""
-    rounds = list(rounds)
     return [(key, value, t) for key, curve in curves.items() for t, value in zip(rounds, curve, strict=False)]
 
 
@@ -251,10 +253,11 @@ def dataset(entry: Entry, made: Mapping[str, Any]) -> DatasetInput:
 
 def illustrate(client: MlflowClient, run_id: str, tags: Mapping[str, str], entry: Entry) -> None:
     """Brings the run's artefacts and their figures up to date: they change without the record."""
-    shown = hashlib.sha256(" ".join([*entry.artefacts, *map(sha256, entry.figures)]).encode()).hexdigest()
-    if tags.get("shown") == shown:
+    figures = ", ".join(f"{figure.name} {sha256(figure)[:12]}" for figure in entry.figures)
+    shown = {"artefacts": ", ".join(entry.artefacts), "figures": figures or "none yet"}
+    if shown.items() <= tags.items():
         return
-    client.set_tag(run_id, "artefacts", ", ".join(entry.artefacts))
     for figure in entry.figures:
         client.log_artifact(run_id, str(figure))
-    client.set_tag(run_id, "shown", shown)
+    for key, value in shown.items():
+        client.set_tag(run_id, key, value)

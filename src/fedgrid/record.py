@@ -37,9 +37,11 @@ def read(place: Path) -> dict[str, Any]:
         if not isinstance(record, dict) or record.get("schema") != SCHEMA:
             raise ValueError(f"it is no record of schema {SCHEMA}")
         for section, keys in SECTIONS.items():
-            for key in (None, *keys):
-                if section not in record or (key and key not in record[section]):
-                    raise ValueError(f"it lacks {section}{'.' + key if key else ''}")
+            if not isinstance(record.get(section), dict):
+                raise ValueError(f"it lacks {section}")
+            for key in keys:
+                if key not in record[section]:
+                    raise ValueError(f"it lacks {section}.{key}")
         if record.get("name") != place.stem:
             raise ValueError(f"it is the record of {record.get('name')}")
     except (ValueError, TypeError) as error:

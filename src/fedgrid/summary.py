@@ -1,4 +1,4 @@
-"""The campaign in short, from records: results/metrics.json for `dvc metrics diff`, and the README's tables."""
+"""The campaign in short, from records: results/metrics.json for `dvc metrics diff`, and the documents' tables."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from fedgrid import tables
 from fedgrid.artefacts import Artefact
 
 METRICS = Path("results/metrics.json")
-README = Path("README.md")
+DOCUMENTS = (Path("README.md"), Path("docs/deviations.md"))  # that hold tables between marks
 
 
 def metrics(artefacts: list[Artefact], records: Mapping[str, Any]) -> str:
@@ -29,7 +29,7 @@ def metrics(artefacts: list[Artefact], records: Mapping[str, Any]) -> str:
 
 
 def readme(text: str, artefacts: list[Artefact], records: Mapping[str, Any]) -> str:
-    """The README with each table between its marks, `<!-- table4 -->` and `<!-- /table4 -->`, made anew."""
+    """A document with each table between its marks, `<!-- table4 -->` and `<!-- /table4 -->`, made anew."""
     for artefact in artefacts:
         start, end = f"<!-- {artefact.name} -->", f"<!-- /{artefact.name} -->"
         if start in text and end in text:

@@ -1,0 +1,190 @@
+"""The paper's numbers in params/paper.yaml: as transcribed, complete, and agreeing with one another."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from fedgrid import paper
+from fedgrid.artefacts import artefact
+
+ROOT = Path(__file__).parents[1]
+TRANSCRIPT = Path(__file__).parents[2] / "shared" / "paper"
+needs_transcript = pytest.mark.skipif(not TRANSCRIPT.is_dir(), reason=f"{TRANSCRIPT}, the transcript, is not here")
+PRINTED = yaml.safe_load((ROOT / "params" / "paper.yaml").read_text())
+SETTINGS = ("task", "partition", "C", "E", "B")
+
+# The same cells as Tables 1 and 4 print them: the paper's own repeatability.
+REPEATED = {
+    ("iid", "inf"): (1474, 1468),
+    ("iid", 10): (87, 92),
+    ("shards", "inf"): (1796, 1817),
+    ("shards", 10): (664, 831),
+}
+
+
+def by_settings(name):
+    """(rounds, speedup) of each entry by its settings; every entry has them all and none stands twice."""
+    found = {tuple(entry[key] for key in SETTINGS): (entry["rounds"], entry.get("speedup")) for entry in PRINTED[name]}
+    assert len(found) == len(PRINTED[name])
+    return found
+
+
+@pytest.fixture(scope="module")
+def transcript():
+    return yaml.safe_load((TRANSCRIPT / "tables.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def readings():
+    return json.loads((TRANSCRIPT / "figures.json").read_text())
+
+
+@needs_transcript
+def test_table_1_is_the_upper_half_of_the_transcript(transcript):
+    columns = [("iid", "inf"), ("iid", 10), ("shards", "inf"), ("shards", 10)]
+    assert transcript["table_1"]["columns"] == ["iid_Binf", "iid_B10", "noniid_Binf", "noniid_B10"]
+    expected = {
+        ("mnist_2nn", partition, row["C"], row["E"], B): (rounds, speedup)
+        for row in transcript["table_1"]["rows"]
+        if row["model"] == "2NN"
+        for (partition, B), rounds, speedup in zip(columns, row["rounds"], row["speedup"], strict=True)
+    }
+    assert by_settings("table1") == expected
+
+
+@needs_transcript
+def test_table_4_is_the_transcript(transcript):
+    expected = {
+        ("mnist_2nn", partition, 0.1, row["E"], row["B"] or "inf"): (row[name], row.get(f"{name}_x"))
+        for row in transcript["table_4"]["rows"]
+        for partition, name in (("iid", "iid"), ("shards", "noniid"))
+    }
+    assert by_settings("table4") == expected
+
+
+@needs_transcript
+def test_the_targets_are_the_transcript_s(transcript):
+    targets = {row["target"] for row in transcript["table_1"]["rows"] if row["model"] == "2NN"}
+    targets.add(transcript["table_4"]["target"])
+    for name in ("table1", "table4"):
+        assert {cell.targets for cell in artefact(name, ROOT / "params").cells} == {tuple(targets)}
+
+
+@needs_transcript
+def test_the_curves_are_those_read_off_the_figures(readings):
+    assert [(entry["shared_start"], entry["points"]) for entry in PRINTED["figure1"]] == [
+        (False, readings["fig1_independent"]),
+        (True, readings["fig1_common"]),
+    ]
+    assert [(entry["partition"], entry["E"], entry["B"], entry["points"]) for entry in PRINTED["figure7"]] == [
+        ("iid", 1, "inf", readings["fig7_2nn_FedSGD_IID_approx"]),
+        ("shards", 1, "inf", readings["fig7_2nn_FedSGD_NonIID_approx"]),
+    ]
+
+
+@needs_transcript
+def test_within_the_paper_repeats_are_the_transcript_s(transcript):
+    repeats = {
+        (partition, row["B"] or "inf"): tuple(row[name])
+        for row in transcript["within_paper_repeats"]
+        if row["model"] == "2NN"
+        for partition, name in (("iid", "iid"), ("shards", "noniid"))
+    }
+    assert repeats == REPEATED
+
+
+def test_table_1_has_20_entries_of_which_four_did_not_reach_the_target():
+    found = by_settings("table1")
+    assert len(found) == 20
+    assert {settings[1:] for settings, (rounds, _) in found.items() if rounds is None} == {
+        (partition, C, 1, "inf") for partition in ("iid", "shards") for C in (0.5, 1.0)
+    }
+
+
+def test_table_4_has_18_entries_and_all_reached_the_target():
+    found = by_settings("table4")
+    assert len(found) == 18
+    assert all(type(rounds) is int for rounds, _ in found.values())
+
+
+@pytest.mark.parametrize("name", ["table1", "table4"])
+def test_the_cells_declared_are_the_cells_printed_one_for_one(name):
+    declared = [tuple(cell.settings[key] for key in SETTINGS) for cell in artefact(name, ROOT / "params").cells]
+    assert sorted(declared, key=str) == sorted(by_settings(name), key=str)
+
+
+def test_the_paper_prints_four_cells_twice_and_differently():
+    first, second = by_settings("table1"), by_settings("table4")
+    twice = {settings: (first[settings][0], second[settings][0]) for settings in first.keys() & second.keys()}
+    assert {(partition, B): pair for (_, partition, C, E, B), pair in twice.items()} == REPEATED
+    assert {settings[2:4] for settings in twice} == {(0.1, 1)}
+
+
+@pytest.mark.parametrize(("name", "baseline"), [("table1", {"C": 0.0}), ("table4", {"E": 1, "B": "inf"})])
+def test_every_printed_speedup_is_the_baseline_s_rounds_over_these_to_the_printed_digit(name, baseline):
+    found, checked = by_settings(name), 0
+    for settings, (rounds, speedup) in found.items():
+        base = tuple((dict(zip(SETTINGS, settings, strict=True)) | baseline).values())
+        if base == settings or rounds is None:
+            assert speedup is None
+        else:
+            assert f"{found[base][0] / rounds:.1f}" == f"{speedup:.1f}", settings
+            checked += 1
+    assert checked == {"table1": 12, "table4": 16}[name]  # no exception: not one misprint
+
+
+def test_the_ablations_repeat_rows_of_table_4():
+    assert (
+        by_settings("ablations").items()
+        <= {key: (said[0], None) for key, said in by_settings("table4").items()}.items()
+    )
+
+
+def test_figure_1_has_50_points_evenly_from_minus_02_to_12():
+    for entry in PRINTED["figure1"]:
+        theta, loss = np.array(entry["points"]).T
+        assert len(theta) == 50
+        assert np.abs(theta - np.linspace(-0.2, 1.2, 50)).max() < 1e-4
+        assert loss.min() > 0.39 and loss.max() < 1.26
+
+
+def test_figure_1_averages_worse_than_its_parents_from_independent_starts_and_better_from_a_shared_one():
+    apart, shared = (dict(map(tuple, entry["points"])) for entry in PRINTED["figure1"])
+    assert (apart[0.0], apart[1.0], max(apart[t] for t in apart if 0 < t < 1)) == (0.4821, 0.453, 1.2555)
+    assert (shared[0.0], shared[1.0], min(shared.values())) == (0.4617, 0.4602, 0.3985)
+
+
+def test_figure_7_crosses_97_percent_where_table_4_says():
+    """The curves were read off a raster, to 3e-4; the table's numbers were printed: two ways to the same two values."""
+    found = by_settings("table4")
+    for entry in PRINTED["figure7"]:
+        t, accuracy = np.array(entry["points"]).T
+        assert (np.diff(accuracy) >= 0).all() and (t % 100 == 0).all()
+        i = int(np.argmax(accuracy >= 0.97))
+        crossing = t[i - 1] + 100 * (0.97 - accuracy[i - 1]) / (accuracy[i] - accuracy[i - 1])
+        assert crossing == pytest.approx(found["mnist_2nn", entry["partition"], 0.1, 1, "inf"][0], abs=1.5)
+
+
+def test_every_declared_cell_finds_its_own_entry():
+    for name in ("table1", "table4"):
+        entries = paper.printed(name, ROOT / "params" / "paper.yaml")
+        for cell in artefact(name, ROOT / "params").cells:
+            said = paper.of(cell, entries)
+            wanted = by_settings(name)[tuple(cell.settings[key] for key in SETTINGS)]
+            assert (said["rounds"], said.get("speedup")) == wanted
+    entries = paper.printed("figure1", ROOT / "params" / "paper.yaml")
+    for cell in artefact("figure1", ROOT / "params").cells:
+        assert paper.of(cell, entries)["points"][0] == [-0.2, 0.5164 if cell.shared_start else 0.7581]
+
+
+def test_the_paper_is_silent_where_it_prints_nothing():
+    path = ROOT / "params" / "paper.yaml"
+    assert paper.printed("quickstart", path) == []
+    entries = paper.printed("table4", path)
+    for cell in artefact("quickstart", ROOT / "params").cells:
+        assert paper.of(cell, entries) == {}
+    sparse = [cell for cell in artefact("table1", ROOT / "params").cells if cell.C != 0.1]
+    assert len(sparse) == 16 and all(paper.of(cell, entries) == {} for cell in sparse)
