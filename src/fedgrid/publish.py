@@ -8,8 +8,8 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,15 +24,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fedgrid import artefacts, record
 from fedgrid.cells import Cell
-from fedgrid.curves import envelope
 from fedgrid.files import sha256
+from fedgrid.sheets import Sheet, cell_sheet, rate_sheets, text
 
 STORE = "sqlite:///mlflow.db"
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # MLflow's own: 7; 120 seconds
 BATCH = 1000  # metrics a call, MLflow's most
 PAGE = 1000  # runs a call
 REMEDY = "start the server that MLFLOW_TRACKING_URI names, or delete a damaged mlflow.db, and publish again"
-DIGESTS = ("engine", "data", "partition", "initial_weights", "final_weights")  # of a record's provenance
 NOTE = """\
 A run is a cell, the runs below it its learning rates, a step a round. **Views → Cells** shows the grid as columns.
 
@@ -41,7 +40,6 @@ A run is a cell, the runs below it its learning rates, a step a round. **Views �
 # Of the saved view, with their widths in pixels.
 PARAMS = {"params.`partition`": 80, "params.`C`": 50, "params.`E`": 50, "params.`B`": 50}
 METRICS = {"metrics.`best_accuracy`": 120, "metrics.`best_lr`": 70}
-Point = tuple[str, float | None, int]  # a metric's name, its value, its round
 
 
 class Counts(NamedTuple):
@@ -61,16 +59,6 @@ class Entry:
     artefacts: tuple[str, ...]
     figures: tuple[Path, ...]
     origin: str  # a URL, a library or a folder
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """What one run says."""
-
-    name: str
-    params: Mapping[str, Any]
-    tags: Mapping[str, Any]  # None: no tag
-    points: list[Point]
 
 
 def publish_artefacts(names: list[str], params: Path, records: Path, figures: Path) -> Counts:
@@ -191,56 +179,6 @@ def log(client: MlflowClient, experiment: str, sheet: Sheet, seconds: float) -> 
         client.log_batch(run.run_id, metrics[i : i + BATCH])
     client.set_terminated(run.run_id, end_time=run.start_time + round(1000 * seconds))
     return str(run.run_id)
-
-
-def cell_sheet(cell: Cell, made: Mapping[str, Any]) -> Sheet:
-    """The run of a cell: the envelope over its rates by round, or Figure 1's losses by θ; results, provenance."""
-    curves = made["curves"]
-    if "rates" in curves:
-        best = envelope([rate["test_accuracy"] for rate in curves["rates"]]).tolist()
-        points = by_round({"best_accuracy": best}, curves["rounds"])
-    else:
-        points = by_round({key: curves[key] for key in ("theta", "train_loss")}, range(len(curves["theta"])))
-    results = {key.replace("_target.", "_"): value for key, value in flat(made["result"]).items()}
-    numbers = {key: value for key, value in results.items() if type(value) in (int, float) and key != "best_accuracy"}
-    points += [(key, value, 0) for key, value in numbers.items()]
-    tags = {key: value for key, value in results.items() if type(value) in (bool, str)}
-    tags |= {f"{key}_digest" if key in DIGESTS else key: value for key, value in flat(made["provenance"]).items()}
-    tags |= {"level": "cell", "cell": cell.name}
-    tags |= {"mlflow.source.name": "fedgrid", "mlflow.source.git.commit": made["provenance"]["commit"]}
-    tags |= {"mlflow.note.content": f"To run it again: `python -m fedgrid run {cell.name}`"}
-    others = (one for one in fields(cell) if one.default not in (MISSING, getattr(cell, one.name)))
-    name = [cell.label, cell.partition, *(f"{one.name}={getattr(cell, one.name)}" for one in others)]
-    return Sheet(" ".join(name), made["settings"], tags, points)
-
-
-def rate_sheets(made: Mapping[str, Any], parent: str) -> list[Sheet]:
-    """The runs below a cell's: each learning rate's curves by round. Figure 1's cells have one rate and none below."""
-    sheets = []
-    for rate in made["curves"].get("rates", ()):
-        curves = {key: value for key, value in rate.items() if isinstance(value, list)}
-        points = by_round(curves, made["curves"]["rounds"])
-        tags = {"level": "rate", "cell": made["name"], "mlflow.parentRunId": parent, "diverged": rate["diverged"]}
-        sheets.append(Sheet(f"lr {rate['lr']:g}", made["settings"] | {"lr": rate["lr"]}, tags, points))
-    return sheets
-
-
-def by_round(curves: Mapping[str, Iterable[float | None]], rounds: Sequence[int]) -> list[Point]:
-    """The curves as points: fewer of one that ended early. A loss that overflowed is None and leaves a gap."""
-    return [(key, value, t) for key, curve in curves.items() for t, value in zip(rounds, curve, strict=False)]
-
-
-def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with inner mappings' keys joined to the outer ones by dots."""
-    pairs: dict[str, Any] = {}
-    for key, value in nested.items():
-        pairs |= {f"{key}.{k}": v for k, v in flat(value).items()} if isinstance(value, Mapping) else {key: value}
-    return pairs
-
-
-def text(value: Any) -> str:
-    """A setting or fact as the UI shows it: what is no text as JSON, which params files understand too."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def dataset(entry: Entry, made: Mapping[str, Any]) -> DatasetInput:
