@@ -15,7 +15,6 @@ from fedgrid.models import dense
 from fedgrid.partition import PARTITIONS, draw
 from fedgrid.streams import stream
 
-torch.set_num_threads(1)  # as in production; two threads on busy cores wait for each other
 INF = float("inf")
 FEATURES, HIDDEN, CLASSES, N = 12, 8, 5, 97
 MODEL = dense(FEATURES, HIDDEN, CLASSES)

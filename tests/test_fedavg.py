@@ -7,16 +7,13 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from fedgrid import fedavg
 from fedgrid.streams import stream
 
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
-torch.set_num_threads(1)  # as in production; two threads on busy cores wait for each other
 INF = float("inf")
 FEATURES, HIDDEN, CLASSES = 6, 5, 4
 N = 50

@@ -11,7 +11,6 @@ from torch.nn.functional import cross_entropy
 from fedgrid.models import DIGITS_2NN, INITS, MNIST_2NN, dense, initial_weights
 from fedgrid.streams import stream
 
-torch.set_num_threads(1)  # as in production; two threads on busy cores wait for each other
 SMALL = dense(12, 8, 5)
 
 

@@ -4,15 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fedgrid.partition import PARTITIONS, Partition, draw
 from fedgrid.streams import stream
-
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
 
 KINDS = st.sampled_from(sorted(PARTITIONS))
 LABELS = arrays(np.int64, st.integers(2, 300), elements=st.integers(0, 9))

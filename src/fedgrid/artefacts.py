@@ -29,38 +29,56 @@ class Artefact:
     paper: bool = True  # whether `all` makes it
 
 
-def artefact(name: str, folder: Path = PARAMS) -> Artefact:
-    """The artefact that <folder>/<name>.yaml declares; ValueError naming the file and what is wrong with it."""
+def artefact(name: str, folder: Path = PARAMS, within: tuple[str, ...] = ()) -> Artefact:
+    """The artefact that <folder>/<name>.yaml declares; ValueError naming the file and what is wrong with it.
+
+    `within` names the artefacts whose cells_of led here.
+    """
     path = folder / f"{name}.yaml"
     try:
         declared = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise ValueError(f"{path}: no such artefact; there are {', '.join(artefact_names(folder))}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
     try:
-        if not isinstance(declared, dict):
-            raise ValueError("a params file is a mapping with title, cells, grid and table or figure")
-        known = {"title", "kind", "cells_of", "cells", "grid", "table", "figure", "paper"}
-        if unknown := sorted(set(declared) - known):
-            raise ValueError(f"unknown key {unknown[0]!r}; an artefact has {', '.join(sorted(known))}")
-        cells = declared_cells(declared, folder)
+        check(declared)
+        if name in within:
+            raise ValueError(f"cells_of goes in a circle: {' → '.join((*within, name))}")
+        cells = declared_cells(declared, folder, (*within, name))
         layout = {key: declared.get(key) for key in ("table", "figure")}
         return Artefact(name, declared.get("title", name), cells, **layout, paper=declared.get("paper", True))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def declared_cells(declared: Mapping[str, Any], folder: Path) -> tuple[Cell, ...]:
+def check(declared: Any) -> None:
+    """ValueError where what a params file declares has not the form of an artefact."""
+    if not isinstance(declared, dict):
+        raise ValueError("a params file is a mapping with title, cells, grid and table or figure")
+    known = {"title", "kind", "cells_of", "cells", "grid", "table", "figure", "paper"}
+    if unknown := sorted(map(str, set(declared) - known)):
+        raise ValueError(f"unknown key {unknown[0]!r}; an artefact has {', '.join(sorted(known))}")
+    if "cells_of" in declared:
+        if others := sorted({"kind", "cells", "grid"} & set(declared)):
+            raise ValueError(f"{others[0]} beside cells_of; an artefact has its own cells or another's")
+        return
+    if declared.get("kind", "race") not in list(KINDS):
+        raise ValueError(f"unknown kind {declared['kind']!r}; choose from {', '.join(KINDS)}")
+    if not isinstance(declared.get("cells", {}), dict):
+        raise ValueError("cells is not a mapping of the settings that all rows share")
+    rows = declared.get("grid")
+    if not rows:
+        raise ValueError("grid is empty; it must list at least one row of settings")
+    if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+        raise ValueError("grid is not a list of rows, each a mapping of settings")
+
+
+def declared_cells(declared: Mapping[str, Any], folder: Path, within: tuple[str, ...]) -> tuple[Cell, ...]:
     """The cells of a params file: its own grid, or another artefact's."""
     if "cells_of" in declared:
-        return artefact(declared["cells_of"], folder).cells
-    if not declared.get("grid"):
-        raise ValueError("grid is empty; it must list at least one row of settings")
-    kind = declared.get("kind", "race")
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}; choose from {', '.join(KINDS)}")
-    return tuple(dict.fromkeys(grid(declared.get("cells") or {}, declared["grid"], kind)))
+        return artefact(str(declared["cells_of"]), folder, within).cells
+    return tuple(dict.fromkeys(grid(declared.get("cells", {}), declared["grid"], declared.get("kind", "race"))))
 
 
 def artefact_names(folder: Path = PARAMS) -> list[str]:

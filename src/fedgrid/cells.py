@@ -148,6 +148,8 @@ def rates(lr: Any) -> tuple[float, ...]:
     if isinstance(lr, Mapping):
         if set(lr) != {"per_decade", "from", "to"} or any(type(value) is not int for value in lr.values()):
             raise ValueError(f"lr is {dict(lr)}; a grid of rates has per_decade, from and to, whole numbers")
+        if lr["per_decade"] < 1 or abs(lr["from"]) > 99 or abs(lr["to"]) > 99:
+            raise ValueError(f"lr is {dict(lr)}; per_decade is at least 1, from and to lie within ±99")
         return tuple(float(f"{10 ** (k / lr['per_decade']):.3g}") for k in range(lr["from"], lr["to"] + 1))
     return tuple(number(rate) for rate in (lr if isinstance(lr, list) else [lr]))
 
@@ -196,7 +198,7 @@ def cell(settings: Mapping[str, Any], kind: str = "race") -> Cell:
     for name, value in settings.items():
         try:
             values[name] = READ.get(name, str)(value)
-        except TypeError as error:
+        except (TypeError, OverflowError) as error:
             raise ValueError(f"{name}: {error}") from error
     return KINDS[kind](**values)
 
@@ -206,5 +208,7 @@ def grid(common: Mapping[str, Any], rows: list[Mapping[str, Any]], kind: str = "
     for row in rows:
         settings = dict(common) | dict(row)
         axes = {name: value for name, value in settings.items() if isinstance(value, list) and name not in OWN_LISTS}
+        if empty := [name for name, values in axes.items() if not values]:
+            raise ValueError(f"{empty[0]} is an empty list; an axis has at least one value")
         for point in itertools.product(*axes.values()):
             yield cell(settings | dict(zip(axes, point, strict=True)), kind)

@@ -1,0 +1,566 @@
+"""Laws of a cell as a process: repeated, interrupted, resumed, diverged. On the embedded digits among 50 clients."""
+
+import dataclasses
+import gc
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from functools import partial
+from itertools import islice
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy, linear, relu
+
+from fedgrid import fedavg, job, provenance, race, record
+from fedgrid.cells import cell
+from fedgrid.curves import SCHEDULES
+from fedgrid.datasets import Dataset, digits
+from fedgrid.models import DIGITS_2NN, initial_weights
+from fedgrid.streams import stream
+
+PLAIN = {
+    "task": "digits_2nn",
+    "partition": "shards",
+    "K": 50,
+    "C": 0.1,
+    "E": 2,
+    "B": 7,  # 30 examples a client: a last batch of two
+    "lr": [0.1, 0.3],
+    "targets": [],
+    "rounds": 12,
+    "evaluate": "every_round",
+    "train_loss": True,
+}
+FEDSGD = PLAIN | {"partition": "iid", "E": 1, "B": "inf"}
+
+
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory):
+    """A folder with the raw digits and their partitions, as `fetch` and `partition` leave them."""
+    folder = tmp_path_factory.mktemp("digits")
+    digits.extract(folder / "raw/digits/digits.npz")
+    dataset = job.load_data("digits", folder / "raw")
+    for kind in ("iid", "shards"):
+        drawn = job.draw_partition(dataset, kind, 50, 0)
+        job.write_partition(drawn, dataset, folder / f"partitions/digits-{kind}-K50-s0.npz")
+    return SimpleNamespace(folder=folder, raw=folder / "raw", partitions=folder / "partitions", dataset=dataset)
+
+
+@pytest.fixture
+def run(laid_out, tmp_path):
+    """Runs the cell of those settings in this process, its checkpoints in tmp_path; its record."""
+    return lambda settings: run_in(laid_out, settings, tmp_path)
+
+
+def run_in(laid_out, settings, checkpoints):
+    """The record as JSON holds it: lists for tuples."""
+    return json.loads(json.dumps(job.run(cell(settings), laid_out.raw, laid_out.partitions, checkpoints)))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(laid_out, tmp_path_factory):
+    """The records of the two cells that the tests below disturb."""
+    nowhere = tmp_path_factory.mktemp("no-checkpoints")
+    return {name: run_in(laid_out, settings, nowhere) for name, settings in DISTURBED.items()}
+
+
+# In single-batch rounds, a rate of 1e6 takes three rounds to overflow: some interruptions fall before, some after.
+DISTURBED = {"fedavg": PLAIN | {"lr": [0.1, 0.3, 1e30]}, "fedsgd": FEDSGD | {"lr": [0.1, 0.3, 1e6]}}
+
+
+def outcome(of):
+    """What must not depend on when or how often a race was interrupted, byte by byte."""
+    kept = {key: of["provenance"][key] for key in ("initial_weights", "final_weights", "examples", "bytes_up")}
+    return json.dumps([of["curves"], of["result"], kept])
+
+
+# Repeated
+
+
+def test_the_same_cell_run_twice_is_the_same_to_the_last_bit(run, undisturbed):
+    again = run(DISTURBED["fedavg"])
+    assert outcome(again) == outcome(undisturbed["fedavg"])
+    other = run(DISTURBED["fedavg"] | {"seed": 0, "shuffle": "once"})
+    assert other["provenance"]["final_weights"] != again["provenance"]["final_weights"]
+
+
+def test_a_record_of_a_run_can_be_written_and_read(run, undisturbed, tmp_path):
+    for done in undisturbed.values():
+        place = record.write(done, tmp_path / "records")
+        assert record.read(place) == done
+
+
+def test_train_loss_and_other_observations_do_not_change_a_race(run):
+    seen, unseen = run(PLAIN), run(PLAIN | {"train_loss": False, "evaluate": "paper"})
+    assert seen["provenance"]["final_weights"] == unseen["provenance"]["final_weights"]
+    first = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]  # the paper's schedule evaluates 1 to 10 of these 12 rounds
+    for a, b in zip(seen["curves"]["rates"], unseen["curves"]["rates"], strict=True):
+        assert [a["test_accuracy"][i] for i in first] == b["test_accuracy"]
+        assert len(a["train_loss"]) == 12 and not b["train_loss"]
+
+
+def test_effort_is_counted_in_examples_and_bytes(run):
+    done = run(PLAIN)["provenance"]
+    assert done["examples"] == 12 * 5 * 30 * 2 * 2  # rounds, clients, examples, epochs, rates
+    assert done["bytes_down"] == done["bytes_up"] == 4 * 55_210 * 5 * 12  # bytes, weights, clients, rounds
+
+
+def spelt_out(w):
+    """The digits' 2NN as a function of its inputs, its weights cut from the flat w by hand."""
+    W1, b1, W2, b2, W3, b3 = w.split([64 * 200, 200, 200 * 200, 200, 200 * 10, 10])
+
+    def logits(x):
+        hidden = relu(linear(relu(linear(x, W1.view(64, 200).T, b1)), W2.view(200, 200).T, b2))
+        return linear(hidden, W3.view(200, 10).T, b3)
+
+    return logits
+
+
+def specified(laid_out, settings, lr, count):
+    """w_1, …, w_count by the specification, in single precision; the partition is read as a plain array."""
+    x, y = torch.from_numpy(laid_out.dataset.train_x).float() / 16, torch.from_numpy(laid_out.dataset.train_y)
+    with np.load(laid_out.partitions / f"digits-{settings['partition']}-K50-s0.npz") as arrays:
+        P = np.split(arrays["indices"], arrays["offsets"][1:-1])
+    rounds = fedavg.rounds(
+        initial_weights(DIGITS_2NN, "glorot", stream(0, "init")).float(),
+        P,
+        lambda w, b: cross_entropy(spelt_out(w)(x[b]), y[b]),
+        C=settings["C"],
+        E=settings["E"],
+        B=float(settings["B"]),
+        lr=lr,
+        stream=partial(stream, 0),
+    )
+    return list(islice(rounds, count))
+
+
+@pytest.mark.parametrize("settings", [PLAIN, FEDSGD], ids=["fedavg", "fedsgd"])
+def test_recorded_curves_are_those_of_the_specification(laid_out, run, settings):
+    data = laid_out.dataset
+    test_x, test_y = torch.from_numpy(data.test_x).float() / 16, torch.from_numpy(data.test_y)
+    train_x, train_y = torch.from_numpy(data.train_x).float() / 16, torch.from_numpy(data.train_y)
+    for rate in run(settings | {"rounds": 6})["curves"]["rates"]:
+        for t, w in enumerate(specified(laid_out, settings, rate["lr"], 6)):
+            logits = spelt_out(w)(test_x)
+            correct = int((logits.argmax(1) == test_y).sum())
+            assert abs(rate["test_accuracy"][t] * 297 - correct) < 1.01  # one image of 297 may be on the edge
+            assert rate["test_loss"][t] == pytest.approx(cross_entropy(logits, test_y).item(), rel=1e-4)
+            loss = cross_entropy(spelt_out(w)(train_x), train_y).item()
+            assert rate["train_loss"][t] == pytest.approx(loss, rel=1e-4)
+        assert rate["train_loss"][-1] < rate["train_loss"][0]
+
+
+# Interrupted
+
+
+CHILD = """
+import json, os, sys
+from pathlib import Path
+from fedgrid import job, race
+from fedgrid.cells import cell
+settings, folder, checkpoints, at, number, every = json.loads(sys.argv[1])
+job.CHECKPOINT_SECONDS = every
+undisturbed = race.laps
+def disturbed(*arguments):
+    for lap in undisturbed(*arguments):
+        if lap.t == at:
+            os.kill(os.getpid(), number)
+        yield lap
+race.laps = disturbed
+job.run(cell(settings), Path(folder, "raw"), Path(folder, "partitions"), Path(checkpoints))
+"""
+
+
+def interrupted(laid_out, settings, checkpoints, at, number):
+    """Runs the cell in a process of its own, to which the signal is sent after round `at`; its exit status."""
+    # SIGKILL leaves no time to write: it finds the checkpoint of the round before. SIGTERM writes its own.
+    every = 0 if number == signal.SIGKILL else 3600
+    words = json.dumps([settings, str(laid_out.folder), str(checkpoints), at, number, every])
+    return subprocess.run([sys.executable, "-c", CHILD, words]).returncode
+
+
+def saved_round(settings, checkpoints):
+    with np.load(checkpoints / f"{cell(settings).name}.npz") as arrays:
+        return json.loads(str(arrays["state"]))[1]["t"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_race_started_again_ends_like_the_undisturbed_one(
+    laid_out, undisturbed, run, tmp_path, monkeypatch, number
+):
+    settings = DISTURBED["fedavg"]
+    status = interrupted(laid_out, settings, tmp_path, 5, number)
+    assert status == (143 if number == signal.SIGTERM else -signal.SIGKILL)
+    assert saved_round(settings, tmp_path) == (5 if number == signal.SIGTERM else 4)
+    monkeypatch.setattr(race, "start", partial(started_once, race.start, started := []))
+    assert outcome(run(settings)) == outcome(undisturbed["fedavg"])
+    assert len(started) == 1  # to name the initial weights, not to begin anew
+
+
+def started_once(start, started, cell):
+    started.append(cell)
+    return start(cell)
+
+
+def test_a_race_may_be_interrupted_any_number_of_times(laid_out, undisturbed, run, tmp_path):
+    settings = DISTURBED["fedsgd"]
+    assert undisturbed["fedsgd"]["curves"]["rates"][-1]["diverged"] == 3  # between the first two interruptions
+    for at, number in ((1, signal.SIGTERM), (5, signal.SIGKILL), (12, signal.SIGTERM)):
+        interrupted(laid_out, settings, tmp_path, at, number)
+        assert saved_round(settings, tmp_path) == (at - 1 if number == signal.SIGKILL else at)
+    assert outcome(run(settings)) == outcome(undisturbed["fedsgd"])
+
+
+def test_a_run_leaves_the_handling_of_sigterm_as_it_was(run):
+    before = signal.getsignal(signal.SIGTERM)
+    run(PLAIN | {"rounds": 1})
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_seconds_add_up_over_interruptions(laid_out, run, tmp_path, monkeypatch):
+    path = save(laid_out, PLAIN, tmp_path, lap_at(laid_out, PLAIN, 5), seconds=1000.0)
+    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0)
+    assert run(PLAIN)["provenance"]["seconds"] >= 1000
+    lap, seconds = job.read_checkpoint(path, identity(laid_out, PLAIN))
+    assert lap.t == 12 and seconds >= 1000
+
+
+# Checkpoints
+
+
+def lap_at(laid_out, settings, t):
+    one = cell(settings)
+    drawn = job.read_partition(laid_out.partitions / f"{one.partition_name}.npz", laid_out.dataset)
+    return next(lap for lap in race.laps(one, laid_out.dataset, drawn, race.start(one)) if lap.t == t)
+
+
+def identity(laid_out, settings):
+    one = cell(settings)
+    drawn = job.read_partition(laid_out.partitions / f"{one.partition_name}.npz", laid_out.dataset)
+    return job.identity(one, laid_out.dataset, drawn)
+
+
+def save(laid_out, settings, checkpoints, lap, seconds=1.0, **changes):
+    path = checkpoints / f"{cell(settings).name}.npz"
+    job.save_checkpoint(path, identity(laid_out, settings) | changes, lap, seconds)
+    return path
+
+
+def poisoned(laid_out, settings, t):
+    """A race after round t with other weights than its own: whoever goes on from it ends elsewhere."""
+    lap = lap_at(laid_out, settings, t)
+    return race.Lap(t, torch.full_like(lap.w, 0.01), lap.rates, lap.rounds, lap.examples, lap.running)
+
+
+def test_a_checkpoint_read_is_the_race_that_was_written(laid_out, tmp_path):
+    settings = DISTURBED["fedsgd"]
+    lap = lap_at(laid_out, settings, 4)  # one rate of three has diverged
+    path = save(laid_out, settings, tmp_path, lap, 12.5)
+    read, seconds = job.read_checkpoint(path, identity(laid_out, settings))
+    assert seconds == 12.5 and read.w.equal(lap.w) and read.w.dtype == lap.w.dtype
+    for ours, theirs in zip(dataclasses.astuple(read)[2:], dataclasses.astuple(lap)[2:], strict=True):
+        assert repr(ours) == repr(theirs)  # types, last bits and nan, which equals nothing
+    assert read.t == lap.t == 4 and len(read.running) == 2
+
+
+def test_a_race_is_the_same_if_cell_sources_data_partition_and_torch_are(laid_out, tmp_path, monkeypatch):
+    one, data = cell(PLAIN), laid_out.dataset
+    drawn = job.draw_partition(data, "shards", 50, 0)
+    who = job.identity(one, data, drawn)
+    assert job.identity(one, data, drawn) == who
+    fewer = Dataset("digits", data.train_x, data.train_y, data.test_x[1:], data.test_y[1:], data.white)
+    others = [
+        job.identity(cell(PLAIN | {"E": 3}), data, drawn),
+        job.identity(one, fewer, drawn),
+        job.identity(one, data, job.draw_partition(data, "shards", 50, 1)),
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "0.0")
+        others.append(job.identity(one, data, drawn))
+    for source in ("streams.py", "fedavg.py", "race.py", "models.py", "engine/layers.py", "datasets/digits.py"):
+        edited = tmp_path / source
+        shutil.copytree(provenance.PACKAGE, edited, ignore=shutil.ignore_patterns("__pycache__"))
+        with monkeypatch.context() as patch:
+            patch.setattr(provenance, "PACKAGE", edited)
+            assert job.identity(one, data, drawn) == who  # wherever it lies
+            (edited / source).write_text((edited / source).read_text() + "\n")
+            others.append(job.identity(one, data, drawn))
+    for n, other in enumerate(others):
+        assert other not in [who, *others[:n]]
+
+
+def test_a_race_goes_on_from_its_own_checkpoint(laid_out, run, undisturbed, tmp_path):
+    """So that the tests of checkpoints that are not used could fail."""
+    settings = DISTURBED["fedavg"]
+    save(laid_out, settings, tmp_path, poisoned(laid_out, settings, 5))
+    assert outcome(run(settings)) != outcome(undisturbed["fedavg"])
+
+
+@pytest.mark.parametrize("key", ["name", "engine", "data", "partition", "torch"])
+def test_a_checkpoint_of_another_race_is_not_used(laid_out, run, undisturbed, tmp_path, capsys, key):
+    settings = DISTURBED["fedavg"]
+    path = save(laid_out, settings, tmp_path, poisoned(laid_out, settings, 5), **{key: "another"})
+    assert outcome(run(settings)) == outcome(undisturbed["fedavg"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{path}: ") and "round 0" in line
+
+
+DAMAGES = {
+    "empty": lambda whole: b"",
+    "half": lambda whole: whole[: len(whole) // 2],
+    "almost whole": lambda whole: whole[:-10],
+    "its head alone": lambda whole: whole[:100],
+    "zeros": lambda whole: bytes(len(whole)),
+    "a page of zeros": lambda whole: whole[:4096] + bytes(4096) + whole[8192:],
+    "text": lambda whole: b"no archive at all",
+    "one array": lambda whole: whole[whole.index(b"\x93NUMPY") :],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_broken_checkpoint_starts_the_race_anew_with_a_line_on_stderr(
+    laid_out, run, undisturbed, tmp_path, capsys, damage
+):
+    settings = DISTURBED["fedavg"]
+    path = save(laid_out, settings, tmp_path, poisoned(laid_out, settings, 5))
+    path.write_bytes(damage(path.read_bytes()))
+    assert outcome(run(settings)) == outcome(undisturbed["fedavg"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{path}: ") and "round 0" in line
+    gc.collect(1)  # a file left open warns here, not in some later test
+
+
+def test_no_checkpoint_is_written_before_its_time_and_one_each_time_after(run, tmp_path, monkeypatch):
+    run(PLAIN)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0)
+    run(PLAIN)
+    assert saved_round(PLAIN, tmp_path) == 12
+    assert [path.name for path in tmp_path.iterdir()] == [f"{cell(PLAIN).name}.npz"]
+
+
+def test_progress_is_one_line_a_time(run, monkeypatch, capsys):
+    monkeypatch.setattr(job, "PROGRESS_SECONDS", 0)
+    run(PLAIN)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == [f"{cell(PLAIN).name}: round {t}/12" for t in range(1, 13)]
+
+
+# Diverged
+
+
+def test_a_rate_that_diverges_drops_out_and_the_others_never_notice(laid_out, run):
+    without = run(FEDSGD)
+    beside = run(FEDSGD | {"lr": [0.1, 0.3, 1e6, 1e15]})
+    first, second, *gone = beside["curves"]["rates"]
+    assert [first, second] == without["curves"]["rates"]
+    assert beside["provenance"]["final_weights"] == without["provenance"]["final_weights"]
+    assert (without["result"].pop("best_lr_at_grid_end"), beside["result"].pop("best_lr_at_grid_end")) == (True, False)
+    assert beside["result"] == without["result"]
+    assert first["diverged"] is second["diverged"] is None
+    for rate in gone:
+        finite = [bool(w.isfinite().all()) for w in specified(laid_out, FEDSGD, rate["lr"], 6)]
+        assert rate["diverged"] == finite.index(False) + 1
+        assert len(rate["test_accuracy"]) == len(rate["test_loss"]) == rate["diverged"] - 1
+    assert {rate["diverged"] for rate in gone} == {2, 3}
+
+
+def test_a_rate_that_has_diverged_is_trained_no_further(run):
+    per_round = 5 * 30  # clients, examples
+    done = run(FEDSGD | {"lr": [0.1, 0.3, 1e6, 1e15]})
+    diverged = [rate["diverged"] or 12 for rate in done["curves"]["rates"]]
+    assert done["provenance"]["examples"] == per_round * sum(diverged)
+
+
+def test_a_race_ends_when_every_rate_has_diverged(run, tmp_path):
+    done = run(FEDSGD | {"lr": [1e6, 1e15], "targets": [0.9]})
+    assert done["result"]["ended"] == "diverged"
+    assert done["result"]["rounds"] == max(rate["diverged"] for rate in done["curves"]["rates"]) == 3
+    assert done["result"]["rounds_to_target"] == {"0.9": None}
+    assert record.read(record.write(done, tmp_path)) == done
+
+
+def test_a_race_in_which_no_rate_was_ever_evaluated_has_no_best_rate(run, tmp_path):
+    done = run(PLAIN | {"lr": [1e15, 1e30], "targets": [0.9]})
+    assert [rate["diverged"] for rate in done["curves"]["rates"]] == [1, 1]
+    assert done["curves"]["rounds"] == []
+    assert done["result"] == {
+        "ended": "diverged",
+        "rounds": 1,
+        "rounds_to_target": {"0.9": None},
+        "best_accuracy": None,
+        "best_lr": None,
+        "best_lr_at_grid_end": False,
+    }
+    assert record.read(record.write(done, tmp_path)) == done
+
+
+def test_a_loss_that_overflowed_is_null(run):
+    done = run(FEDSGD | {"lr": [0.1, 1e6]})
+    overflowed = done["curves"]["rates"][1]
+    assert overflowed["diverged"] == 3 and None in overflowed["train_loss"]
+    assert None not in done["curves"]["rates"][0]["train_loss"]
+    json.dumps(done, allow_nan=False)
+
+
+# Ended
+
+
+LONG = FEDSGD | {"lr": [0.1, 0.3], "rounds": 45, "evaluate": "paper", "train_loss": False}
+
+
+@pytest.fixture(scope="module")
+def to_the_horizon(laid_out, tmp_path_factory):
+    return run_in(laid_out, LONG, tmp_path_factory.mktemp("no-checkpoints"))
+
+
+def test_a_race_without_targets_runs_to_its_horizon(to_the_horizon):
+    assert to_the_horizon["result"]["ended"] == "horizon"
+    assert to_the_horizon["result"]["rounds"] == 45
+    assert to_the_horizon["result"]["rounds_to_target"] == {}
+    assert to_the_horizon["curves"]["rounds"] == [*range(1, 11), 20, 30, 40]
+
+
+def best_so_far(of):
+    curves = [rate["test_accuracy"] for rate in of["curves"]["rates"]]
+    return [max(x for curve in curves for x in curve[: i + 1]) for i in range(len(of["curves"]["rounds"]))]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.75, 0.97])
+def test_a_race_ends_at_the_first_evaluated_round_that_meets_its_last_target(run, to_the_horizon, share):
+    rounds, best = to_the_horizon["curves"]["rounds"], best_so_far(to_the_horizon)
+    target = round(share * best[-1], 4)
+    expected = next(t for t, accuracy in zip(rounds, best, strict=True) if accuracy >= target)
+    done = run(LONG | {"targets": [0.05, target]})
+    assert done["result"]["ended"] == "target"
+    assert done["result"]["rounds"] == expected
+    points = rounds.index(expected) + 1
+    assert done["curves"]["rounds"] == rounds[:points]
+    for mine, whole in zip(done["curves"]["rates"], to_the_horizon["curves"]["rates"], strict=True):
+        assert mine["test_accuracy"] == whole["test_accuracy"][:points]
+    crossing = done["result"]["rounds_to_target"][str(target)]
+    assert (rounds[points - 2] if points > 1 else 0) < crossing <= expected
+    if points > 1:
+        assert crossing == pytest.approx(np.interp(target, best[points - 2 : points], rounds[points - 2 : points]))
+
+
+def test_a_target_met_exactly_is_met(run, to_the_horizon):
+    rounds, best = to_the_horizon["curves"]["rounds"], best_so_far(to_the_horizon)
+    done = run(LONG | {"targets": [best[-1]]})
+    assert done["result"]["ended"] == "target"
+    assert done["result"]["rounds"] == rounds[best.index(best[-1])]
+    assert done["result"]["rounds_to_target"][str(best[-1])] == done["result"]["rounds"]
+
+
+def test_a_target_out_of_reach_runs_to_the_horizon(run):
+    done = run(LONG | {"targets": [0.1, 0.999], "rounds": 7})
+    assert done["result"]["ended"] == "horizon" and done["result"]["rounds"] == 7
+    assert done["result"]["rounds_to_target"]["0.999"] is None
+    assert done["result"]["rounds_to_target"]["0.1"] == 1  # begins above
+
+
+def test_a_best_rate_at_either_end_of_the_grid_is_flagged(run):
+    flags = {}
+    for lr in ([0.001, 0.01, 0.3], [0.3, 10, 30], [0.01, 0.3, 30], [0.3]):
+        result = run(LONG | {"lr": lr, "rounds": 10})["result"]
+        assert result["best_lr"] == 0.3
+        flags[tuple(lr)] = result["best_lr_at_grid_end"]
+    assert list(flags.values()) == [True, True, False, True]
+
+
+def test_rounds_between_evaluations_are_trained_but_not_seen(run):
+    """Evaluating more often shows more of the same race."""
+    sparse, dense = run(LONG | {"rounds": 30}), run(LONG | {"rounds": 30, "evaluate": "every_round"})
+    assert sparse["provenance"]["final_weights"] == dense["provenance"]["final_weights"]
+    places = [t - 1 for t in range(1, 31) if SCHEDULES["paper"](t)]
+    for a, b in zip(sparse["curves"]["rates"], dense["curves"]["rates"], strict=True):
+        assert a["test_accuracy"] == [b["test_accuracy"][i] for i in places]
+
+
+# Files
+
+
+def refusal(function, *arguments):
+    """The text of the ValueError; it must be one line."""
+    with pytest.raises(ValueError) as caught:
+        function(*arguments)
+    text = str(caught.value)
+    assert "\n" not in text
+    del caught
+    gc.collect(1)  # a file left open warns here, not in some later test
+    return text
+
+
+def test_a_partition_read_is_the_one_that_was_drawn(laid_out):
+    for kind in ("iid", "shards"):
+        drawn = job.draw_partition(laid_out.dataset, kind, 50, 0)
+        read = job.read_partition(laid_out.partitions / f"digits-{kind}-K50-s0.npz", laid_out.dataset)
+        assert read.digest == drawn.digest
+        assert [P_k.tolist() for P_k in read] == [P_k.tolist() for P_k in drawn]
+
+
+def test_a_partition_of_another_dataset_is_refused_by_its_file(laid_out, tmp_path):
+    data = laid_out.dataset
+    other = Dataset("digits", data.train_x, data.train_y, data.test_x[1:], data.test_y[1:], data.white)
+    path = tmp_path / "digits-iid-K50-s0.npz"
+    job.write_partition(job.draw_partition(other, "iid", 50, 0), other, path)
+    assert refusal(job.read_partition, path, data).startswith(f"{path}: ")
+    assert job.read_partition(path, other).digest
+
+
+def test_a_missing_partition_is_refused_by_its_file_with_the_command_that_draws_it(laid_out, tmp_path):
+    refused = refusal(job.run, cell(PLAIN), laid_out.raw, tmp_path, tmp_path)
+    assert refused.startswith(f"{tmp_path / 'digits-shards-K50-s0.npz'}: ")
+    assert "fedgrid partition digits-shards-K50-s0" in refused
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_partition_is_refused_by_its_file(laid_out, tmp_path, damage):
+    path = tmp_path / "digits-shards-K50-s0.npz"
+    path.write_bytes(damage((laid_out.partitions / path.name).read_bytes()))
+    assert refusal(job.read_partition, path, laid_out.dataset).startswith(f"{path}: ")
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+def test_a_flipped_bit_or_a_cut_in_a_partition_never_gives_another_one(laid_out, tmp_path_factory, data):
+    original = laid_out.partitions / "digits-shards-K50-s0.npz"
+    whole = bytearray(original.read_bytes())
+    place = data.draw(st.integers(0, len(whole) - 1))
+    flip = data.draw(st.sampled_from([1, 2, 4, 8, 16, 32, 64, 128, None]))
+    damaged = (
+        bytes(whole[:place]) if flip is None else bytes([*whole[:place], whole[place] ^ flip, *whole[place + 1 :]])
+    )
+    path = tmp_path_factory.getbasetemp() / "flipped.npz"
+    path.write_bytes(damaged)
+    try:
+        read = job.read_partition(path, laid_out.dataset)
+    except ValueError as error:
+        assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+    else:  # a bit that carries nothing, as a time in the archive's head
+        assert read.digest == job.read_partition(original, laid_out.dataset).digest
+
+
+def test_data_that_was_never_fetched_is_refused_with_the_command_that_fetches_it(tmp_path):
+    refused = refusal(job.load_data, "digits", tmp_path)
+    assert str(tmp_path / "digits") in refused and "fedgrid fetch digits" in refused
+
+
+def test_a_raw_file_that_is_missing_is_refused_by_its_name(tmp_path):
+    (tmp_path / "digits").mkdir()
+    assert str(tmp_path / "digits/digits.npz") in refusal(job.load_data, "digits", tmp_path)
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_raw_file_is_refused_by_its_name(laid_out, tmp_path, damage):
+    path = tmp_path / "digits/digits.npz"
+    path.parent.mkdir()
+    path.write_bytes(damage((laid_out.raw / "digits/digits.npz").read_bytes()))
+    assert str(path) in refusal(job.load_data, "digits", tmp_path)
