@@ -188,3 +188,9 @@ def test_the_paper_is_silent_where_it_prints_nothing():
         assert paper.of(cell, entries) == {}
     sparse = [cell for cell in artefact("table1", ROOT / "params").cells if cell.C != 0.1]
     assert len(sparse) == 16 and all(paper.of(cell, entries) == {} for cell in sparse)
+
+
+def test_the_cells_that_the_paper_prints_twice_are_run_once():
+    first, second = (artefact(name, ROOT / "params").cells for name in ("table1", "table4"))
+    shared = {cell.name for cell in first} & {cell.name for cell in second}
+    assert len(shared) == len(REPEATED)

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fedgrid import artefacts, record
 from fedgrid.artefacts import Artefact
@@ -28,8 +28,8 @@ def partition(names: list[str]) -> None:
     from fedgrid import job
 
     cells = {cell.partition_name: cell for cell in artefacts.all_cells().values()}
-    for name in names:
-        cell = known(name, cells, "partition")
+    for cell in [known(name, cells, "partition") for name in names]:
+        name = cell.partition_name
         dataset = job.load_data(cell.dataset)
         drawn = job.draw_partition(dataset, cell.partition, cell.K, cell.seed)
         job.write_partition(drawn, dataset, job.PARTITIONS / f"{name}.npz")
@@ -40,9 +40,9 @@ def run(names: list[str]) -> None:
     from fedgrid import job
 
     cells = artefacts.all_cells()
-    for name in names:
-        print(record.write(job.run(known(name, cells, "cell"))))
-        (job.CHECKPOINTS / f"{name}.npz").unlink(missing_ok=True)
+    for cell in [known(name, cells, "cell") for name in names]:
+        print(record.write(job.run(cell)))
+        (job.CHECKPOINTS / f"{cell.name}.npz").unlink(missing_ok=True)
 
 
 def plan(names: list[str]) -> None:
@@ -167,9 +167,17 @@ VERBS: dict[str, tuple[Callable[[list[str]], None], str, str]] = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors, like all others, are one line and exit status 1."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong and ends."""
+        sys.exit(f"{self.prog}: {message}; see {self.prog} --help")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Does what the verb says; an error that the user can mend is one line on stderr and exit status 1."""
-    parser = argparse.ArgumentParser(prog="fedgrid", description=__doc__)
+    parser = Parser(prog="fedgrid", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, (function, operand, count) in VERBS.items():
         summary = (function.__doc__ or "").splitlines()[0]

@@ -4,6 +4,7 @@ A params file names the cells that its artefact needs, written as a grid, and ho
 declare the same cell share its record. Nothing here trains or reads a record.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,12 @@ from fedgrid.cells import KINDS, Cell, grid
 
 PARAMS = Path("params")
 NOT_ARTEFACTS = ("datasets", "paper")
+# What a layout says, beside the kind of a figure; those that name settings of its cells.
+LAYOUTS = {
+    "table": ("rows", "columns", "baseline"),
+    "figure": ("kind",),
+}
+FIGURES = {"accuracy": ("kind", "panels", "range"), "averaging": ("kind",)}
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,8 @@ def artefact(name: str, folder: Path = PARAMS, within: tuple[str, ...] = ()) -> 
         if name in within:
             raise ValueError(f"cells_of goes in a circle: {' → '.join((*within, name))}")
         cells = declared_cells(declared, folder, (*within, name))
-        layout = {key: declared.get(key) for key in ("table", "figure")}
+        layout = {key: declared.get(key) for key in LAYOUTS}
+        check_layout(layout, cells)
         return Artefact(name, declared.get("title", name), cells, **layout, paper=declared.get("paper", True))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -72,6 +80,35 @@ def check(declared: Any) -> None:
         raise ValueError("grid is empty; it must list at least one row of settings")
     if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
         raise ValueError("grid is not a list of rows, each a mapping of settings")
+
+
+def check_layout(layout: Mapping[str, Any], cells: tuple[Cell, ...]) -> None:
+    """ValueError where a table or figure is laid out by what its cells have not, or two cells in one place."""
+    for what, keys in LAYOUTS.items():
+        if (laid := layout[what]) is None:
+            continue
+        if not isinstance(laid, dict):
+            raise ValueError(f"{what} is not a mapping of {', '.join(keys)}")
+        if what == "figure" and "kind" in laid and laid["kind"] not in list(FIGURES):
+            raise ValueError(f"unknown kind of figure {laid['kind']!r}; choose from {', '.join(FIGURES)}")
+        wanted = FIGURES[laid["kind"]] if what == "figure" and "kind" in laid else keys
+        if missing := [key for key in wanted if key not in laid]:
+            raise ValueError(f"{what} lacks {missing[0]}; it has {', '.join(wanted)}")
+        names = [*laid.get("rows", []), *laid.get("columns", []), *laid.get("baseline", {})]
+        names += [laid["panels"]] if "panels" in laid else []
+        for name in names:
+            if any(name not in cell.settings for cell in cells):
+                raise ValueError(f"{what} is laid out by {name!r}, which is no setting of its cells")
+    if layout["table"]:
+        places = Counter(tuple(str(cell.settings[name]) for name in place(layout["table"])) for cell in cells)
+        for values, count in places.items():
+            if count > 1:
+                raise ValueError(f"table has {count} cells at {', '.join(values)}; add a setting that tells them apart")
+
+
+def place(table: Mapping[str, Any]) -> list[str]:
+    """The settings that give a cell its place in a table: those of the rows, then those of the columns."""
+    return [*table["rows"], *table["columns"]]
 
 
 def declared_cells(declared: Mapping[str, Any], folder: Path, within: tuple[str, ...]) -> tuple[Cell, ...]:

@@ -14,6 +14,8 @@ from typing import Any
 
 from fedgrid import figures, files, provenance, record, tables
 from fedgrid.artefacts import Artefact
+from fedgrid.cells import Cell, Race
+from fedgrid.curves import best_rate, envelope, rounds_to_target
 from fedgrid.partition import Partition
 
 PARTITIONS = Path("data/partitions")
@@ -38,10 +40,15 @@ class Campaign:
     declared: frozenset[str] = frozenset()  # names of all cells that any artefact declares
 
     @cached_property
+    def cells(self) -> dict[str, Cell]:
+        """The campaign's cells by name."""
+        return {cell.name: cell for artefact in self.artefacts for cell in artefact.cells}
+
+    @cached_property
     def read(self) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
         """The readable records of the campaign's cells by name, and a finding for each damaged one."""
         found, damaged = {}, []
-        for name in sorted({cell.name for artefact in self.artefacts for cell in artefact.cells}):
+        for name in sorted(self.cells):
             if (place := record.path(name, self.folder)).is_file():
                 try:
                     found[name] = record.read(place)
@@ -70,7 +77,7 @@ def missing(campaign: Campaign) -> Iterator[Finding]:
 
 def undeclared(campaign: Campaign) -> Iterator[Finding]:
     """Every record in the tasks' folders has a declaration."""
-    tasks = {cell.task for artefact in campaign.artefacts for cell in artefact.cells}
+    tasks = {cell.task for cell in campaign.cells.values()}
     for place in sorted(place for task in tasks for place in (campaign.folder / task).glob("*.json")):
         if place.stem not in campaign.declared:
             yield Finding("undeclared", place.stem, f"{place}: no artefact in params/ declares this record")
@@ -78,24 +85,54 @@ def undeclared(campaign: Campaign) -> Iterator[Finding]:
 
 def settings(campaign: Campaign) -> Iterator[Finding]:
     """Every record's settings are those declared under its name."""
-    cells = {cell.name: cell for artefact in campaign.artefacts for cell in artefact.cells}
     for name, one in campaign.records.items():
-        if one["settings"] != cells[name].settings:
+        if one["settings"] != campaign.cells[name].settings:
             yield Finding("settings", name, "its settings are not those that its name is the digest of")
+
+
+def readings(campaign: Campaign) -> Iterator[Finding]:
+    """Every race's result is what the paper's rule reads off its curves."""
+    for name, one in campaign.records.items():
+        if not isinstance(campaign.cells[name], Race):
+            continue
+        try:
+            read, said = reading(one["curves"], campaign.cells[name].settings["targets"]), one["result"]
+            same = all(said[key] == value for key, value in read.items())
+        except (KeyError, TypeError, ValueError, IndexError):
+            same = False
+        if not same:
+            yield Finding("readings", name, "its rounds to target or best rate are not those of its curves")
+
+
+def reading(curves: Mapping[str, Any], targets: list[float]) -> dict[str, Any]:
+    """Rounds to each target and the best rate, from the curves alone."""
+    tested = [rate["test_accuracy"] for rate in curves["rates"]]
+    best = envelope(tested)
+    rounds = curves["rounds"][: len(best)]
+    return {
+        "rounds_to_target": {str(target): rounds_to_target(rounds, best, target) for target in targets},
+        "best_lr": best_rate([rate["lr"] for rate in curves["rates"]], tested),
+    }
 
 
 def partitions(campaign: Campaign) -> Iterator[Finding]:
     """Every record's data and partition are those that lie in data/, where they do."""
-    cells = {cell.name: cell for artefact in campaign.artefacts for cell in artefact.cells}
-    for name, one in campaign.records.items():
-        place = PARTITIONS / f"{cells[name].partition_name}.npz"
+    users: dict[Path, list[str]] = {}
+    for name in campaign.records:
+        users.setdefault(PARTITIONS / f"{campaign.cells[name].partition_name}.npz", []).append(name)
+    for place, names in users.items():
         if not place.is_file():
             continue
-        kept = files.arrays(place)
-        here = {"data": str(kept["data"]), "partition": Partition(kept["indices"], kept["offsets"]).digest}
-        for what, digest in here.items():
-            if one["provenance"][what] != digest:
-                yield Finding("partitions", name, f"it was made with another {what} than {place}")
+        try:
+            kept = files.arrays(place)
+            here = {"data": str(kept["data"]), "partition": Partition(kept["indices"], kept["offsets"]).digest}
+        except (ValueError, KeyError) as error:
+            yield Finding("partitions", str(place), f"no partition: {error}")
+            continue
+        for name in names:
+            for what, digest in here.items():
+                if campaign.records[name]["provenance"][what] != digest:
+                    yield Finding("partitions", name, f"it was made with another {what} than {place}")
 
 
 def origin(campaign: Campaign) -> Iterator[Finding]:
@@ -111,15 +148,13 @@ def origin(campaign: Campaign) -> Iterator[Finding]:
 
 
 def stale(campaign: Campaign) -> Iterator[Finding]:
-    """Tables and figures are, byte for byte, what the records make."""
-    if campaign.read[1]:
-        return  # nothing can be rebuilt from damaged records
+    """Tables and figures are, byte for byte, what the records make; of unsound records nothing can be made."""
+    unsound = {finding.subject for check in (damaged, settings, readings) for finding in check(campaign)}
     for artefact in campaign.artefacts:
-        made: dict[Path, Any] = {}
-        if artefact.table:
-            made |= tables.build(artefact, campaign.records)
-        if artefact.figure:
-            made |= figures.build(artefact, campaign.records)
+        if unsound & {cell.name for cell in artefact.cells}:
+            continue
+        made: dict[Path, Any] = tables.build(artefact, campaign.records) if artefact.table else {}
+        made |= figures.build(artefact, campaign.records) if artefact.figure else {}
         for place, content in made.items():
             content = content.encode() if isinstance(content, str) else content
             if not place.is_file():
@@ -133,6 +168,7 @@ CHECKS: tuple[Callable[[Campaign], Iterator[Finding]], ...] = (
     missing,
     undeclared,
     settings,
+    readings,
     partitions,
     origin,
     stale,

@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedgrid import paper
+from fedgrid import paper, record
 from fedgrid.artefacts import Artefact
 from fedgrid.cells import Averaging, Cell
 from fedgrid.curves import envelope
@@ -132,15 +132,22 @@ def comma_separated(lines: list[Line]) -> bytes:
 
 def rendered(figure: Figure, suffix: str) -> bytes:
     """The figure in that format, free of dates and versions."""
-    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
+    anonymous = {
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+        "svg": {"Date": None, "Creator": None},
+        "png": {"Software": None},
+    }
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=suffix, metadata=undated[suffix])
+    figure.savefig(buffer, format=suffix, metadata=anonymous[suffix])
     return buffer.getvalue()
 
 
 def build(artefact: Artefact, records: Mapping[str, Any]) -> dict[Path, bytes]:
     """The figure's files and their contents, from whichever of its records exist."""
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]  # its keys are literals
+    record.refuse_others(artefact.cells, records)
+    with mpl.rc_context():
+        mpl.rcdefaults()  # not a user's own matplotlibrc
+        mpl.rcParams.update(STYLE)  # type: ignore[arg-type]  # its keys are literals
         lines = KINDS[(artefact.figure or {})["kind"]][0](artefact, records)
         figure = draw(artefact, lines)
         files = {FIGURES / f"{artefact.name}.{suffix}": rendered(figure, suffix) for suffix in ("pdf", "svg", "png")}

@@ -46,20 +46,24 @@ def draw_partition(dataset: Dataset, kind: str, K: int, seed: int) -> partition.
 
 
 def write_partition(drawn: partition.Partition, dataset: Dataset, path: Path) -> None:
-    """Keeps a partition as a file: indices, offsets and the digest of the dataset that it divides."""
+    """Keeps a partition as a file: its name, indices, offsets and the digest of the dataset that it divides."""
     with files.whole(path) as partial, partial.open("wb") as file:
-        np.savez(file, indices=drawn.indices, offsets=drawn.offsets, data=np.array(dataset.digest))
+        name, data = np.array(path.stem), np.array(dataset.digest)
+        np.savez(file, name=name, indices=drawn.indices, offsets=drawn.offsets, data=data)
 
 
 def read_partition(path: Path, dataset: Dataset) -> partition.Partition:
     """The partition at path; ValueError where it is damaged or divides another dataset."""
     try:
         kept = files.arrays(path)
-        drawn, data = partition.Partition(kept["indices"], kept["offsets"]), str(kept["data"])
+        drawn = partition.Partition(kept["indices"], kept["offsets"])
+        name, data = str(kept["name"]), str(kept["data"])
     except FileNotFoundError:
         raise ValueError(f"{path}: no partition; draw it with `python -m fedgrid partition {path.stem}`") from None
     except (ValueError, KeyError) as error:
         raise ValueError(f"{path}: no partition ({error}); delete it to draw it again") from error
+    if name != path.stem:
+        raise ValueError(f"{path}: it is the partition {name}; delete it to draw the right one")
     if data != dataset.digest:
         raise ValueError(f"{path}: a partition of another dataset ({data[:12]}, not {dataset.digest[:12]}); delete it")
     return drawn

@@ -18,6 +18,13 @@ def printed(artefact: str, path: Path = PAPER) -> list[dict[str, Any]]:
     return yaml.safe_load(path.read_text()).get(artefact, [])
 
 
+def printed_rounds(cell: Cell, path: Path = PAPER) -> float | None:
+    """The rounds that any table of the paper prints for the cell's settings."""
+    tables = yaml.safe_load(path.read_text()).values()
+    said = (of(cell, entries).get("rounds") for entries in tables)
+    return next((rounds for rounds in said if rounds is not None), None)
+
+
 def of(cell: Cell, entries: list[dict[str, Any]]) -> Mapping[str, Any]:
     """The entry whose settings are all the cell's; an empty one where the paper says nothing of it."""
     for entry in entries:

@@ -69,10 +69,11 @@ def cost(cell: Cell, train: int, expected: float | None, done: bool, pace: Pace)
 def plan(artefact: Artefact, done: Collection[str], train: Callable[[str], int], pace: Pace) -> list[Cost]:
     """The cost of each cell; `done` names the cells that have a record, `train` counts a dataset's examples."""
     printed = paper.printed(artefact.name)
-    return [
-        cost(cell, train(cell.dataset), paper.of(cell, printed).get("rounds"), cell.name in done, pace)
-        for cell in artefact.cells
-    ]
+    costs = []
+    for cell in artefact.cells:
+        expected = paper.of(cell, printed).get("rounds") or paper.printed_rounds(cell)
+        costs.append(cost(cell, train(cell.dataset), expected, cell.name in done, pace))
+    return costs
 
 
 def text(artefact: Artefact, costs: list[Cost], cores: int) -> str:

@@ -1,11 +1,12 @@
 """The record: what a cell leaves. One JSON file, named like its cell, written whole, checked when read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fedgrid import files
+from fedgrid.cells import Cell
 
 CELLS = Path("results/cells")
 SCHEMA = 1
@@ -53,3 +54,10 @@ def read(place: Path) -> dict[str, Any]:
 def existing(names: Mapping[str, Any] | list[str], folder: Path = CELLS) -> dict[str, dict[str, Any]]:
     """The records that are there of those cells, by name; cells not run are absent."""
     return {name: read(path(name, folder)) for name in names if path(name, folder).is_file()}
+
+
+def refuse_others(cells: Iterable[Cell], records: Mapping[str, Any]) -> None:
+    """ValueError where a record's settings are not those of the cell that it is named like."""
+    for cell in cells:
+        if cell.name in records and records[cell.name]["settings"] != cell.settings:
+            raise ValueError(f"{path(cell.name)}: damaged record: its settings are not those that its name stands for")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedgrid import tables
-from fedgrid.artefacts import Artefact
+from fedgrid.artefacts import Artefact, place
 
 METRICS = Path("results/metrics.json")
 DOCUMENTS = (Path("README.md"), Path("docs/deviations.md"))  # that hold tables between marks
@@ -18,13 +18,12 @@ def metrics(artefacts: list[Artefact], records: Mapping[str, Any]) -> str:
     for artefact in artefacts:
         if not artefact.table:
             continue
-        names = [*artefact.table["rows"], *artefact.table["columns"]]
         for one in tables.entries(artefact, records):
             if one.status != tables.NOT_RUN:
-                place = " ".join(f"{name}={value}" for name, value in zip(names, one.row + one.column, strict=True))
+                at = zip(place(artefact.table), one.row + one.column, strict=True)
                 values = {"rounds": one.rounds, "ours_over_paper": one.ratio, "best_lr": one.best_lr}
                 rounded = {key: float(f"{value:.4g}") for key, value in values.items() if value is not None}
-                found.setdefault(artefact.name, {})[place] = rounded
+                found.setdefault(artefact.name, {})[" ".join(f"{name}={value}" for name, value in at)] = rounded
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from fedgrid import paper
-from fedgrid.artefacts import Artefact
+from fedgrid import paper, record
+from fedgrid.artefacts import Artefact, place
 from fedgrid.cells import Cell, Race
 
 TABLES = Path("results/tables")
@@ -56,7 +56,7 @@ def rounds(cell: Cell, records: Mapping[str, Any]) -> float | None:
 def speedup(cell: Race, artefact: Artefact, records: Mapping[str, Any]) -> float | None:
     """The baseline's rounds over the cell's: the baseline differs from it by the artefact's baseline settings alone."""
     layout = artefact.table or {}
-    wanted = {name: cell.settings[name] for name in (*layout["rows"], *layout["columns"])}
+    wanted = {name: cell.settings[name] for name in place(layout)}
     wanted |= {name: label(value) for name, value in layout["baseline"].items()}
     wanted = {name: label(value) for name, value in wanted.items()}
     for base in artefact.cells:
@@ -94,9 +94,7 @@ def entry(cell: Race, artefact: Artefact, records: Mapping[str, Any], printed: l
 
 def entries(artefact: Artefact, records: Mapping[str, Any]) -> list[Entry]:
     """The table's entries, one per cell; ValueError where a record's settings are not those declared."""
-    for cell in artefact.cells:
-        if cell.name in records and records[cell.name]["settings"] != cell.settings:
-            raise ValueError(f"{cell.name}: the record's settings are not those of params/{artefact.name}.yaml")
+    record.refuse_others(artefact.cells, records)
     printed = paper.printed(artefact.name)
     return [entry(cell, artefact, records, printed) for cell in artefact.cells if isinstance(cell, Race)]
 

@@ -1,0 +1,285 @@
+"""Tables from records made by hand: every entry follows from curves that a reader can interpolate in the head."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from fedgrid import record, tables
+from fedgrid.artefacts import artefact, artefact_names
+
+ROOT = Path(__file__).parents[1]
+DECLARED = ROOT / "params"
+PARAMS = """
+title: "Table 0: rounds to 75 % test accuracy"
+cells: {task: mnist_2nn, partition: [iid, shards], C: 0.1, targets: [0.5, 0.75], rounds: 200, lr: [0.1, 0.2, 0.4]}
+grid: [{E: [1, 5], B: [inf, 10]}]
+table: {rows: [E, B], columns: [partition], baseline: {E: 1, B: inf}}
+"""
+PAPER = """
+hand:
+  - {partition: iid, E: 1, B: inf, rounds: 100}
+  - {partition: iid, E: 1, B: 10, rounds: 4, speedup: 25.0}
+  - {partition: iid, E: 5, B: inf, rounds: null}
+  - {partition: shards, E: 1, B: 10, rounds: 160, speedup: 0.6}
+"""
+# (partition, E, B): evaluated rounds, the three rates' test accuracies, rounds to 0.5 and to 0.75 by hand, best rate
+RUN = {
+    ("iid", 1, "inf"): ([1, 10, 20, 30], [[0.1, 0.2, 0.3, 0.4], [0.1, 0.25, 0.5, 1.0], [0.1] * 4], 20.0, 25.0, 0.2),
+    ("iid", 1, 10): ([1, 2, 4], [[0.1, 0.2, 0.3], [0.25, 0.5, 1.0], [0.1, 0.2, 0.3]], 2.0, 3.0, 0.2),
+    ("iid", 5, "inf"): ([1, 10, 20], [[0.1] * 3, [0.1, 0.2, 0.3], [0.25, 0.5, 1.0]], 10.0, 15.0, 0.4),
+    ("iid", 5, 10): ([1, 100, 200], [[0.1] * 3, [0.25, 0.5, 0.5], [0.1] * 3], 100.0, None, 0.2),
+    ("shards", 1, "inf"): ([1, 100, 200], [[0.2, 0.3, 0.4], [0.1] * 3, [0.1] * 3], None, None, 0.1),
+    ("shards", 1, 10): ([1, 30, 50], [[0.1] * 3, [0.25, 0.5, 1.0], [0.1] * 3], 30.0, 40.0, 0.2),
+}
+NOT_RUN = {("shards", 5, "inf"), ("shards", 5, 10)}
+
+
+def place(cell):
+    return cell.partition, cell.E, cell.settings["B"]
+
+
+def made(cell, rounds, accuracies, to_half, to_target, best):
+    """The record of a cell whose rates showed those accuracies."""
+    return {
+        "schema": record.SCHEMA,
+        "name": cell.name,
+        "settings": cell.settings,
+        "result": {
+            "ended": "target" if to_target else "horizon",
+            "rounds": rounds[-1],
+            "rounds_to_target": {"0.5": to_half, "0.75": to_target},
+            "best_accuracy": max(map(max, accuracies)),
+            "best_lr": best,
+            "best_lr_at_grid_end": best in (0.1, 0.4),
+        },
+        "curves": {
+            "rounds": rounds,
+            "rates": [
+                {"lr": lr, "test_accuracy": curve, "test_loss": [1.0] * len(curve), "train_loss": [], "diverged": None}
+                for lr, curve in zip(cell.lr, accuracies, strict=True)
+            ],
+        },
+        "provenance": dict.fromkeys(record.SECTIONS["provenance"], "x"),
+    }
+
+
+@pytest.fixture
+def hand(tmp_path, monkeypatch):
+    """The artefact, declared in a folder of its own that is also the working directory."""
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params/hand.yaml").write_text(PARAMS)
+    (tmp_path / "params/paper.yaml").write_text(PAPER)
+    monkeypatch.chdir(tmp_path)
+    return artefact("hand")
+
+
+@pytest.fixture
+def records(hand):
+    return {cell.name: made(cell, *RUN[place(cell)]) for cell in hand.cells if place(cell) in RUN}
+
+
+@pytest.fixture
+def found(hand, records):
+    return dict(zip(map(place, hand.cells), tables.entries(hand, records), strict=True))
+
+
+def text_of(hand, records, suffix):
+    return tables.build(hand, records)[Path(f"results/tables/hand.{suffix}")]
+
+
+def cells_of(line):
+    return [text.strip() for text in line.strip().strip("|").split("|")]
+
+
+def markdown_rows(text):
+    """Headers, and the rows by their first two cells."""
+    header, rule, *rows = (line for line in text.splitlines() if line.startswith("|"))
+    assert set(rule) <= set("|-: ")
+    return cells_of(header), {tuple(cells_of(row)[:2]): cells_of(row)[2:] for row in rows}
+
+
+def test_the_hand_made_records_are_records(hand, records):
+    for one in records.values():
+        assert record.read(record.write(one)) == one
+    assert set(map(place, hand.cells)) == set(RUN) | NOT_RUN
+
+
+def test_rounds_are_those_to_the_last_target(found):
+    assert {where: one.rounds for where, one in found.items()} == {
+        ("iid", 1, "inf"): 25.0,
+        ("iid", 1, 10): 3.0,
+        ("iid", 5, "inf"): 15.0,
+        ("iid", 5, 10): None,
+        ("shards", 1, "inf"): None,
+        ("shards", 1, 10): 40.0,
+        ("shards", 5, "inf"): None,
+        ("shards", 5, 10): None,
+    }
+
+
+def test_speedup_is_the_baseline_s_rounds_over_these_in_the_same_column(found):
+    speedups = {where: one.speedup for where, one in found.items() if one.speedup is not None}
+    assert speedups == {("iid", 1, 10): 25 / 3, ("iid", 5, "inf"): 25 / 15}
+    # the baseline has none over itself; non-IID has none at all, for its baseline never reached the target
+
+
+def test_a_baseline_differs_from_its_row_by_its_own_settings_alone(tmp_path, hand):
+    """As in Table 1: the baseline C = 0 is that of the row's own E and the column's own partition."""
+    text = PARAMS.replace("C: 0.1,", "").replace("B: [inf, 10]", "B: 10, C: [0.0, 0.1]")
+    text = text.replace("rows: [E, B]", "rows: [E, C]").replace("baseline: {E: 1, B: inf}", "baseline: {C: 0.0}")
+    (tmp_path / "params/by_c.yaml").write_text(text)
+    by_c = artefact("by_c")
+    # rounds of C = 0 and of C = 0.1
+    rounds = {("iid", 1): (60, 20), ("iid", 5): (30, 20), ("shards", 1): (90, 20), ("shards", 5): (20, 40)}
+    records = {}
+    for cell in by_c.cells:
+        answer = float(rounds[cell.partition, cell.E][cell.C > 0])
+        records[cell.name] = made(cell, [1, 2], [[0.1, 1.0]] * 3, 1.0, answer, 0.2)
+    speedups = {one.row + one.column: one.speedup for one in tables.entries(by_c, records)}
+    assert {key: value for key, value in speedups.items() if value is not None} == {
+        ("1", "0.1", "IID"): 3.0,
+        ("5", "0.1", "IID"): 1.5,
+        ("1", "0.1", "non-IID"): 4.5,
+        ("5", "0.1", "non-IID"): 0.5,
+    }
+    assert len(speedups) == 8
+
+
+def test_ratio_is_ours_over_the_paper_s_where_both_have_one(found):
+    assert {where: one.ratio for where, one in found.items() if one.ratio is not None} == {
+        ("iid", 1, "inf"): 0.25,
+        ("iid", 1, 10): 0.75,
+        ("shards", 1, 10): 0.25,
+    }
+
+
+def test_status_tells_not_run_from_not_reached(found):
+    status = {where: one.status for where, one in found.items()}
+    assert {where for where in status if status[where] == "not run"} == NOT_RUN
+    assert {where for where in status if status[where] == "not reached"} == {("iid", 5, 10), ("shards", 1, "inf")}
+    assert sum(one == "reached" for one in status.values()) == 4
+
+
+def test_the_table_as_a_person_reads_it(hand, records):
+    headers, rows = markdown_rows(text_of(hand, records, "md"))
+    sides = ["ours", "paper", "ours/paper"]
+    assert headers == ["E", "B", *(f"{column} {side}" for column in ("IID", "non-IID") for side in sides)]
+    assert rows == {
+        ("1", "∞"): ["25", "100", "0.25", "> 200 †", "—", ""],
+        ("1", "10"): ["3 (8.3×)", "4 (25.0×)", "0.75", "40", "160 (0.6×)", "0.25"],
+        ("5", "∞"): ["15 (1.7×) †", "—", "", "not run", "—", ""],
+        ("5", "10"): ["> 200", "—", "", "not run", "—", ""],
+    }
+
+
+def test_the_notes_say_how_many_cells_ran_and_what_the_marks_mean(hand, records):
+    below = text_of(hand, records, "md").rpartition("|\n")[2]
+    assert "6 of 8 cells run" in below and "† the best learning rate" in below and "> n: the target was not" in below
+    plain = ("iid", 1, "inf"), ("iid", 1, 10), ("shards", 1, 10)
+    good = {cell.name: records[cell.name] for cell in hand.cells if place(cell) in plain}
+    below = text_of(hand, good, "md").rpartition("|\n")[2]
+    assert "3 of 8 cells run" in below and "†" not in below and "> n" not in below
+
+
+def test_an_artefact_that_the_paper_does_not_have_shows_ours_alone(hand, records, tmp_path):
+    (tmp_path / "params/paper.yaml").write_text("table9: []\n")
+    headers, rows = markdown_rows(text_of(hand, records, "md"))
+    assert headers == ["E", "B", "IID ours", "non-IID ours"]
+    assert rows["1", "10"] == ["3 (8.3×)", "40"]
+
+
+def test_csv_holds_every_entry_in_full_precision(hand, records, found):
+    name = next(cell.name for cell in hand.cells if place(cell) == ("iid", 1, 10))
+    records[name]["result"]["rounds_to_target"]["0.75"] = 1 / 3 + 2
+    lines = list(csv.DictReader(io.StringIO(text_of(hand, records, "csv"))))
+    assert len(lines) == len(hand.cells)
+    for line, one in zip(lines, tables.entries(hand, records), strict=True):
+        assert (line["E"], line["B"], line["partition"]) == one.row + one.column
+        for key in ("rounds", "speedup", "paper_rounds", "paper_speedup", "ratio", "best_lr"):
+            assert (float(line[key]) if line[key] else None) == getattr(one, key), key
+        assert (line["status"], line["record"]) == (one.status, one.record)
+        assert (int(line["horizon"]), line["best_lr_at_grid_end"]) == (200, str(one.best_lr_at_grid_end))
+    assert float(next(line for line in lines if line["record"] == name)["rounds"]) == 1 / 3 + 2
+
+
+def well_formed_latex(text):
+    """The rows of a booktabs table: balanced, ASCII but for its comment, as many cells in every row as columns."""
+    comment, *lines = text.splitlines()
+    assert comment.startswith("% ")
+    body = "\n".join(lines)
+    assert body.isascii(), sorted(set(re.sub(r"[\x00-\x7f]", "", body)))
+    columns = re.fullmatch(r"\\begin\{tabular\}\{([lcr]+)\}", lines[0])[1]
+    assert lines[-1] == r"\end{tabular}"
+    assert [line for line in lines if line.startswith(r"\t") or line[:4] in (r"\mid", r"\bot")] == [
+        r"\toprule",
+        r"\midrule",
+        r"\bottomrule",
+    ]
+    assert body.count("{") == body.count("}") and body.count("$") % 2 == 0
+    rows = [line for line in lines if line.endswith(r"\\")]
+    assert len(lines) == len(rows) + 5
+    for row in rows:
+        assert len(re.split(r"(?<!\\)&", row)) == len(columns)
+        assert not re.search(r"(?<!\\)[_%#]", row)
+    return rows
+
+
+def test_latex_says_the_same_without_raw_symbols(hand, records):
+    header, *rows = well_formed_latex(text_of(hand, records, "tex"))
+    assert len(rows) == 4
+    assert r"15 (1.7$\times$) $\dagger$" in rows[2] and r"$\infty$" in rows[2] and "---" in rows[2]
+    assert "ours/paper" in header
+
+
+@pytest.mark.parametrize("name", [name for name in artefact_names(DECLARED) if artefact(name, DECLARED).table])
+def test_an_artefact_with_no_record_says_not_run_everywhere(monkeypatch, name):
+    monkeypatch.chdir(ROOT)
+    declared = artefact(name)
+    files = {path.suffix: text for path, text in tables.build(declared, {}).items()}
+    headers, _ = markdown_rows(files[".md"])
+    rows = [cells_of(line) for line in files[".md"].splitlines() if line.startswith("|")][2:]
+    ours = [place for place, header in enumerate(headers) if header.endswith(" ours")]
+    assert all(len(row) == len(headers) for row in rows)
+    shown = [row[place] for row in rows for place in ours]
+    assert shown.count("not run") == len(declared.cells) and set(shown) <= {"not run", ""}
+    assert f"0 of {len(declared.cells)} cells run" in files[".md"]
+    lines = list(csv.DictReader(io.StringIO(files[".csv"])))
+    assert {(line["status"], line["rounds"], line["speedup"], line["ratio"], line["best_lr"]) for line in lines} == {
+        ("not run", "", "", "", "")
+    }
+    assert len(well_formed_latex(files[".tex"])) == len(rows) + 1
+
+
+def test_every_markdown_row_has_as_many_cells_as_the_header(hand, records):
+    lines = [line for line in text_of(hand, records, "md").splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1 and len(lines) == 2 + 4
+
+
+@pytest.mark.parametrize("key, value", [("C", 0.2), ("lr", [0.1, 0.2]), ("momentum", 0.9), ("B", 10.0)])
+def test_a_record_whose_settings_are_not_those_declared_is_refused(hand, records, key, value):
+    name = next(cell.name for cell in hand.cells if place(cell) == ("iid", 1, "inf"))
+    records[name]["settings"] = records[name]["settings"] | {key: value}
+    with pytest.raises(ValueError, match=rf"{re.escape(name)}.*settings"):
+        tables.build(hand, records)
+
+
+def test_the_same_records_give_the_same_bytes_in_any_order(hand, records):
+    backwards = dict(reversed(records.items()))
+    once = tables.build(hand, records)
+    assert tables.build(hand, backwards) == once
+    assert set(once) == {Path(f"results/tables/hand.{suffix}") for suffix in ("csv", "md", "tex")}
+    assert all(text.endswith("\n") and "\r" not in text for text in once.values())
+
+
+def test_records_of_other_artefacts_change_nothing(hand, records):
+    stranger = next(iter(records.values())) | {"name": "stranger", "settings": {}}
+    assert tables.build(hand, records | {"stranger": stranger}) == tables.build(hand, records)
+
+
+def test_two_cells_in_one_place_of_the_table_are_refused_and_neither_is_hidden(hand, tmp_path):
+    (tmp_path / "params/twice.yaml").write_text(PARAMS.replace("C: 0.1,", "C: 0.1, seed: [0, 1],"))
+    with pytest.raises(ValueError, match=r"params/twice\.yaml"):
+        tables.build(artefact("twice"), {})
