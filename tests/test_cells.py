@@ -341,7 +341,12 @@ def test_an_axis_without_values_is_not_a_grid_of_nothing():
 # Params files
 
 
-GOOD = {"title": "A table", "cells": RACE, "grid": [{"E": [1, 5]}], "table": {"rows": ["E"], "columns": ["partition"], "baseline": {"E": 1}}}
+GOOD = {
+    "title": "A table",
+    "cells": RACE,
+    "grid": [{"E": [1, 5]}],
+    "table": {"rows": ["E"], "columns": ["partition"], "baseline": {"E": 1}},
+}
 
 
 def declare(folder, name="table9", **changes):

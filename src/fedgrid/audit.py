@@ -96,7 +96,7 @@ def readings(campaign: Campaign) -> Iterator[Finding]:
         if not isinstance(campaign.cells[name], Race):
             continue
         try:
-            read, said = reading(one["curves"], campaign.cells[name].settings["targets"]), one["result"]
+            read, said = reading(one["curves"], campaign.cells[name].settings), one["result"]
             same = all(said[key] == value for key, value in read.items())
         except (KeyError, TypeError, ValueError, IndexError):
             same = False
@@ -104,14 +104,19 @@ def readings(campaign: Campaign) -> Iterator[Finding]:
             yield Finding("readings", name, "its rounds to target or best rate are not those of its curves")
 
 
-def reading(curves: Mapping[str, Any], targets: list[float]) -> dict[str, Any]:
-    """Rounds to each target and the best rate, from the curves alone."""
+def reading(curves: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Rounds to each target and the best rate, from the curves alone; ValueError where they are of other rates."""
     tested = [rate["test_accuracy"] for rate in curves["rates"]]
+    lrs = [rate["lr"] for rate in curves["rates"]]
+    if lrs != settings["lr"]:
+        raise ValueError("the curves are of other learning rates")
+    winner = best_rate(lrs, tested)
     best = envelope(tested)
     rounds = curves["rounds"][: len(best)]
     return {
-        "rounds_to_target": {str(target): rounds_to_target(rounds, best, target) for target in targets},
-        "best_lr": best_rate([rate["lr"] for rate in curves["rates"]], tested),
+        "rounds_to_target": {str(target): rounds_to_target(rounds, best, target) for target in settings["targets"]},
+        "best_lr": winner,
+        "best_lr_at_grid_end": winner in (lrs[0], lrs[-1]),
     }
 
 

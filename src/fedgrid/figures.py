@@ -50,7 +50,8 @@ def accuracy_lines(artefact: Artefact, records: Mapping[str, Any]) -> list[Line]
         panel = label(cell.settings[layout["panels"]])
         name = ", ".join(f"{name} = {label(cell.settings[name])}" for name in varied)
         place = {name: several.index(getattr(cell, name)) for name, several in values.items()}
-        style = {"color": COLOURS[place["B"]], "linestyle": DASHES[place["E"]], "linewidth": 1.2 + place["C"]}
+        colour, dash = COLOURS[place["B"] % len(COLOURS)], DASHES[place["E"] % len(DASHES)]
+        style = {"color": colour, "linestyle": dash, "linewidth": 1.2 + place["C"]}
         if cell.name in records:
             curves = records[cell.name]["curves"]
             best = envelope([rate["test_accuracy"] for rate in curves["rates"]]).tolist()

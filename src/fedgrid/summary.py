@@ -31,7 +31,7 @@ def readme(text: str, artefacts: list[Artefact], records: Mapping[str, Any]) -> 
     """A document with each table between its marks, `<!-- table4 -->` and `<!-- /table4 -->`, made anew."""
     for artefact in artefacts:
         start, end = f"<!-- {artefact.name} -->", f"<!-- /{artefact.name} -->"
-        if start in text and end in text:
+        if artefact.table and end in text.partition(start)[2]:
             before, rest = text.split(start, 1)
             after = rest.split(end, 1)[1]
             table = tables.markdown(artefact, tables.entries(artefact, records))
