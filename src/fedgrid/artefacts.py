@@ -34,6 +34,7 @@ class Artefact:
     table: Mapping[str, Any] | None = None
     figure: Mapping[str, Any] | None = None
     paper: bool = True  # whether `all` makes it
+    cells_of: str | None = None  # the artefact whose cells these are
 
 
 def artefact(name: str, folder: Path = PARAMS, within: tuple[str, ...] = ()) -> Artefact:
@@ -55,7 +56,8 @@ def artefact(name: str, folder: Path = PARAMS, within: tuple[str, ...] = ()) -> 
         cells = declared_cells(declared, folder, (*within, name))
         layout = {key: declared.get(key) for key in LAYOUTS}
         check_layout(layout, cells)
-        return Artefact(name, declared.get("title", name), cells, **layout, paper=declared.get("paper", True))
+        others = {key: declared[key] for key in ("paper", "cells_of") if key in declared}
+        return Artefact(name, declared.get("title", name), cells, **layout, **others)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -112,13 +112,16 @@ def tuples(plain: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def terminated() -> Iterator[list[int]]:
-    """A list that SIGTERM fills with its number; the process goes on, to leave at a round's end."""
+    """A list that SIGTERM and SIGINT fill with their numbers; the process goes on, to leave at a round's end."""
     caught: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, lambda number, frame: caught.append(number))
     try:
         yield caught
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def progress(cell: Race, lap: race.Lap, pace: float) -> str:
@@ -132,7 +135,10 @@ def progress(cell: Race, lap: race.Lap, pace: float) -> str:
 
 
 def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints: Path = CHECKPOINTS) -> dict[str, Any]:
-    """The cell's record. SIGTERM writes a checkpoint and raises SystemExit(143); the same call later resumes there."""
+    """The cell's record. SIGTERM or Ctrl-C writes a checkpoint and raises SystemExit(128 + its number).
+
+    The same call later resumes there.
+    """
     torch.set_num_threads(THREADS)
     dataset = load_data(cell.dataset, raw)
     drawn = read_partition(partitions / f"{cell.partition_name}.npz", dataset)

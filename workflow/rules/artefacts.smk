@@ -1,9 +1,7 @@
 # Tables and figures, from records.
 rule table:
     input:
-        lambda wildcards: records(wildcards.artefact),
-        "params/{artefact}.yaml",
-        "params/paper.yaml",
+        lambda wildcards: sources(wildcards.artefact),
     output:
         report(
             multiext("results/tables/{artefact}", ".md", ".csv", ".tex"),
@@ -18,9 +16,7 @@ rule table:
 
 rule figure:
     input:
-        lambda wildcards: records(wildcards.artefact),
-        "params/{artefact}.yaml",
-        "params/paper.yaml",
+        lambda wildcards: sources(wildcards.artefact),
     output:
         report(
             multiext("results/figures/{artefact}", ".svg", ".png", ".pdf", ".csv"),
@@ -35,7 +31,7 @@ rule figure:
 
 rule metrics:
     input:
-        [records(name) for name in PAPER],
+        [sources(name) for name in PAPER],
     output:
         "results/metrics.json",
     log:
@@ -52,4 +48,4 @@ for name in ARTEFACTS:
             name:
                 name
             input:
-                outputs(name),
+                records(name) + outputs(name),

@@ -1,22 +1,27 @@
 # What params/ declares, read once: artefacts, cells and datasets, each file checked against its schema.
 import yaml
 from pathlib import Path
-from snakemake.utils import validate
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 from fedgrid import artefacts
 
+SCHEMAS = Path(workflow.basedir) / "workflow/schemas"
+
 
 def checked(path, schema):
-    """The params file, valid by its schema in workflow/schemas/."""
+    """The params file, valid by its schema; WorkflowError naming file and key (Snakemake's own names neither)."""
     declared = yaml.safe_load(Path(path).read_text())
-    validate(declared, f"../schemas/{schema}.schema.yaml")
+    rules = yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text())
+    if error := best_match(Draft202012Validator(rules).iter_errors(declared)):
+        raise WorkflowError(f"{path}: {'.'.join(map(str, error.absolute_path)) or 'top level'}: {error.message}")
     return declared
 
 
-DATASETS = checked("params/datasets.yaml", "datasets")
-for name in artefacts.artefact_names():
-    checked(f"params/{name}.yaml", "artefact")
 ARTEFACTS = {name: artefacts.artefact(name) for name in artefacts.artefact_names()}
+for name in ARTEFACTS:
+    checked(f"params/{name}.yaml", "artefact")
+DATASETS = checked("params/datasets.yaml", "datasets")
 PAPER = [name for name, artefact in ARTEFACTS.items() if artefact.paper]
 CELLS = artefacts.all_cells()
 PARTITIONS = {cell.partition_name: cell for cell in CELLS.values()}
@@ -40,8 +45,18 @@ def partition_file(cell):
 
 
 def records(artefact):
-    """The records of an artefact's cells. Their names hold every setting, so their times say nothing: ancient."""
-    return [ancient(f"results/cells/{cell.task}/{cell.name}.json") for cell in ARTEFACTS[artefact].cells]
+    """The records of an artefact's cells. Targets name them: Snakemake misses no input of a table that is there."""
+    return [f"results/cells/{cell.task}/{cell.name}.json" for cell in ARTEFACTS[artefact].cells]
+
+
+def sources(artefact):
+    """What an artefact is made from: the params files that declare it, and the records of its cells.
+
+    A record's name holds every setting and a checkout's times are arbitrary, so a record's time says nothing: ancient.
+    One that is made in the same run makes its tables and figures anew.
+    """
+    declared = [f"params/{name}.yaml" for name in (artefact, ARTEFACTS[artefact].cells_of, "paper") if name]
+    return declared + [ancient(record) for record in records(artefact)]
 
 
 def outputs(artefact):
@@ -49,6 +64,11 @@ def outputs(artefact):
     tables = [f"results/tables/{artefact}.{suffix}" for suffix in TABLE_FORMATS]
     figures = [f"results/figures/{artefact}.{suffix}" for suffix in FIGURE_FORMATS]
     return (tables if ARTEFACTS[artefact].table else []) + (figures if ARTEFACTS[artefact].figure else [])
+
+
+def results(artefact):
+    """An artefact's sources and files, for what reads them all. A record that is made anew makes it anew, too."""
+    return sources(artefact) + [ancient(path) for path in outputs(artefact)]
 
 
 def campaign(name):

@@ -1,17 +1,11 @@
-# Download, and division among clients.
-for dataset in DATASETS:
-
-    rule:
-        name:
-            f"fetch_{dataset}"
-        output:
-            raw_files(dataset),
-        log:
-            f"logs/fetch/{dataset}.log",
-        params:
-            dataset=dataset,
-        shell:
-            "python -m fedgrid fetch {params.dataset} 2>&1 | tee {log}"
+# Download, a job for each file, and division among clients.
+rule fetch:
+    output:
+        "data/raw/{dataset}/{file}",
+    log:
+        "logs/fetch/{dataset}/{file}.log",
+    shell:
+        "python -m fedgrid fetch {wildcards.dataset}/{wildcards.file} 2>&1 | tee {log}"
 
 
 rule partition:

@@ -1,7 +1,7 @@
 # MLflow shows the records: in ./mlflow.db, or on the server that MLFLOW_TRACKING_URI names. Never two jobs at once.
 rule publish:
     input:
-        lambda wildcards: outputs(wildcards.artefact),
+        lambda wildcards: results(wildcards.artefact),
     output:
         touch("mlruns/{artefact}.published"),
     log:
