@@ -279,7 +279,7 @@ def test_a_fresh_clone_with_dvc_pull_has_every_record_and_nothing_to_do(tree, tm
     digits_alone(tree)
     assert tree.run("dvc", "repro", "quickstart").count("Nothing to be done") == 2
     assert "up to date" in tree.run("dvc", "status", "data", "quickstart")
-    assert tree.run("git", "status", "--porcelain").split() == ["??", "dvc.lock"]
+    assert tree.run("git", "status", "--porcelain").split() == ["M", "dvc.lock"]
     tree.commit("lock")
     remote = ("dvc", "remote", "add", "--local", "--default", "box", str(tmp_path / "box"))
     tree.run(*remote)
