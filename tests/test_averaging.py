@@ -10,7 +10,7 @@ from fedgrid import averaging, fedavg
 from fedgrid.artefacts import artefact
 from fedgrid.cells import Averaging
 from fedgrid.datasets import Dataset
-from fedgrid.models import Model
+from fedgrid.engine.steps import Replicas
 from fedgrid.partition import Partition, iid
 from fedgrid.streams import stream
 
@@ -92,9 +92,9 @@ def test_figure_1_trains_for_240_updates_of_50_on_600_examples():
 
 
 def test_each_parent_makes_its_240_updates_on_its_own_600_examples(data, partition, monkeypatch):
-    """Every batch whose gradient is taken, as the loss sees it; the loss itself is the model's own."""
-    seen, loss = [], Model.loss
-    monkeypatch.setattr(Model, "loss", lambda self, w, x, y: seen.append(x) or loss(self, w, x, y))
+    """Every batch whose gradient is taken, as the step sees it; the step itself is the engine's own."""
+    seen, step = [], Replicas.step
+    monkeypatch.setattr(Replicas, "step", lambda self, x, *batch: seen.append(x[0]) or step(self, x, *batch))
     averaging.parents(cell(True), data, partition)
     assert [len(x) for x in seen] == [50] * 480
     for k, mine in enumerate((seen[:240], seen[240:])):
@@ -107,7 +107,8 @@ def test_each_parent_makes_its_240_updates_on_its_own_600_examples(data, partiti
 @pytest.mark.parametrize("k", [0, 1])
 def test_a_parent_is_plain_torch_sgd_on_its_client_s_batches(data, partition, monkeypatch, k):
     """In float64: in float32, 240 steps through ReLUs make percents of a rounding."""
-    monkeypatch.setattr(averaging, "DTYPE", torch.float64)
+    monkeypatch.setattr(averaging, "WEIGHTS", torch.float64)
+    monkeypatch.setattr(averaging, "PRECISIONS", {"float32": (torch.float64, "ieee")})
     initial, final = averaging.parents(cell(False), data, partition)
     model = network(initial[k])
     optimizer = torch.optim.SGD(model.parameters(), lr=LR)

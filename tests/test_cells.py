@@ -216,7 +216,18 @@ OTHER = {
     "rounding": "up",
     "evaluate": "every_round",
     "train_loss": True,
+    "precision": "bf16",
 }
+
+
+def test_a_setting_that_came_later_leaves_every_earlier_record_its_name():
+    """The name that a record of the first release has, and that no default of a later setting may change."""
+    settings = {"task": "mnist_2nn", "partition": "iid", "C": 0.1, "E": 1, "B": 10, "targets": [0.97], "rounds": 2000}
+    first = cell(settings | {"lr": {"per_decade": 3, "from": -5, "to": 0}})
+    assert first.name == "mnist_2nn-iid-C0.1-E1-B10-s0-dfd4000a4f"
+    assert "precision" in first.settings and "precision" not in first.recorded
+    other = dataclasses.replace(first, precision="tf32")
+    assert other.recorded == first.recorded | {"precision": "tf32"}
 
 
 def test_a_cell_of_any_other_setting_has_another_name():

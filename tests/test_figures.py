@@ -55,7 +55,7 @@ def made(cell, curves):
     return {
         "schema": record.SCHEMA,
         "name": cell.name,
-        "settings": cell.settings,
+        "settings": cell.recorded,
         "result": {},
         "curves": curves,
         "provenance": dict.fromkeys(record.SECTIONS["provenance"], "x"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from fedgrid.models import DIGITS_2NN, INITS, MNIST_2NN, dense, initial_weights
+from fedgrid.models import CHAR_LSTM, DIGITS_2NN, INITS, MNIST_2NN, MNIST_CNN, WORD_LSTM, dense, initial_weights
 from fedgrid.streams import stream
 
 SMALL = dense(12, 8, 5)
@@ -33,10 +33,6 @@ def sequential(w, widths):
 def random_weights(model, *replicas):
     generator = torch.Generator().manual_seed(0)
     return torch.randn(*replicas, model.parameters, generator=generator, dtype=torch.float64) / 4
-
-
-def test_the_2nn_has_the_papers_199210_parameters():
-    assert MNIST_2NN.parameters == 199_210
 
 
 @pytest.mark.parametrize(
@@ -85,32 +81,50 @@ def test_writing_to_a_view_writes_to_the_flat_vector():
 
 
 @pytest.mark.parametrize("widths", [(12, 8, 5), (64, 200, 200, 10), (4, 3)])
-def test_logits_and_loss_are_those_of_torch_nn(widths):
+def test_logits_and_descent_are_those_of_torch_nn_for_each_replica(widths):
     model = dense(*widths)
-    w = random_weights(model)
-    x = torch.from_numpy(np.random.default_rng(0).normal(size=(17, widths[0])))
+    w = random_weights(model, 3)
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 17, widths[0])))
     y = torch.arange(17) % widths[-1]
-    network = sequential(w, widths)
-    torch.testing.assert_close(model.logits(w, x), network(x), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(model.loss(w, x, y), cross_entropy(network(x), y), rtol=1e-12, atol=1e-12)
+    weights, into = model.stacked(w), model.stacked(w)
+    logits, kept = model.forward(weights, x)
+    slopes, stepped = [], []
+    for r in range(3):
+        network = sequential(w[r], widths)
+        out = network(x[r])
+        torch.testing.assert_close(logits[r], out.detach(), rtol=1e-12, atol=1e-12)
+        out.retain_grad()
+        cross_entropy(out, y).backward()
+        slopes.append(out.grad)
+        by_w = torch.cat([p.grad.t().ravel() for p in network.parameters()])  # t() leaves a vector as it is
+        stepped.append(w[r] - by_w)
+    model.descend(weights, into, kept, torch.stack(slopes))
+    torch.testing.assert_close(model.flat(into), torch.stack(stepped), rtol=1e-12, atol=1e-14)
 
 
-def test_gradients_are_those_of_torch_nn():
-    w = random_weights(SMALL).requires_grad_()
-    x = torch.from_numpy(np.random.default_rng(0).normal(size=(17, 12)))
-    y = torch.arange(17) % 5
-    (ours,) = torch.autograd.grad(SMALL.loss(w, x, y), w)
-    network = sequential(w.detach(), (12, 8, 5))
-    cross_entropy(network(x), y).backward()
-    theirs = [p.grad.t().ravel() for p in network.parameters()]  # t() leaves a vector as it is
-    torch.testing.assert_close(ours, torch.cat(theirs), rtol=1e-12, atol=1e-14)
+def test_stacked_weights_are_copies_that_flatten_to_what_they_were():
+    w = random_weights(SMALL, 3)
+    stacked = SMALL.stacked(w)
+    assert SMALL.flat(stacked).equal(w)
+    for mine in stacked:
+        for weight in mine:
+            assert weight.is_contiguous() and weight.untyped_storage().data_ptr() != w.untyped_storage().data_ptr()
+            weight.zero_()
+    assert w.ne(0).all()
 
 
-def test_logits_of_replicas_are_those_of_each_alone():
-    w = random_weights(SMALL, 4)
-    x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 17, 12)))
-    alone = torch.stack([sequential(w[r], (12, 8, 5))(x[r]) for r in range(4)])
-    torch.testing.assert_close(SMALL.logits(w, x), alone, rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [(MNIST_2NN, 199_210), (MNIST_CNN, 1_663_370), (CHAR_LSTM, 866_578), (WORD_LSTM, 4_950_544)],
+)
+def test_the_models_have_the_papers_parameters(model, parameters):
+    assert model.parameters == parameters == model.flat(model.stacked(torch.zeros(1, model.parameters))).numel()
+
+
+def test_the_lstms_forward_pass_costs_what_its_matrices_do():
+    matrices = (8 + 256) * 1024 + (256 + 256) * 1024 + 256 * 258
+    assert CHAR_LSTM.forward_flops == 80 * 2 * matrices
+    assert CHAR_LSTM.flops == 3 * CHAR_LSTM.forward_flops  # an embedding costs none, so no derivative is saved
 
 
 # Standard deviation and bound of a weight of a layer of i inputs and o outputs; the truncated normal's variance is

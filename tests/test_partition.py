@@ -11,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 from fedgrid.partition import PARTITIONS, Partition, draw
 from fedgrid.streams import stream
 
-KINDS = st.sampled_from(sorted(PARTITIONS))
+DIVIDED = sorted(set(PARTITIONS) - {"population"})
+KINDS = st.sampled_from(DIVIDED)
 LABELS = arrays(np.int64, st.integers(2, 300), elements=st.integers(0, 9))
 MNIST_LABEL_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 
@@ -140,8 +141,35 @@ def test_a_partition_cannot_be_given_other_arrays():
 def test_golden_digests_so_that_no_change_of_the_draw_is_silent():
     labels = np.arange(1000) % 10
     assert {kind: draw(kind, labels, 10, stream(0, "partition")).digest[:12] for kind in PARTITIONS} == {
+        "population": "921770d9c88c",
         "iid": "01aa3112e0ea",
         "shards": "95229a8e6002",
         "iid_unbalanced": "86083adae2a0",
         "shards_unbalanced": "370d28333462",
     }
+
+
+@given(n=st.integers(100, 1000), K=st.integers(1, 2000), seed=st.integers(0, 9))
+def test_each_of_a_population_holds_a_hundredth_of_the_data_in_the_order_drawn(n, K, seed):
+    P = draw("population", np.zeros(n, np.int64), K, stream(seed, "partition"))
+    held = np.concatenate([P[k] for k in range(min(K, 300))])
+    assert sorted(P.indices.tolist()) == list(range(n))
+    assert held.tolist() == np.resize(P.indices, len(held)).tolist()  # again and again
+    assert P.sizes(np.arange(K)).tolist() == [n // 100] * K and P.largest == n // 100
+    assert len(P[K - 1]) == n // 100
+
+
+def test_a_population_of_a_million_costs_eight_bytes_a_client():
+    P = draw("population", mnist_labels(), 10**6, stream(0, "partition"))
+    assert P.indices.nbytes + P.offsets.nbytes == 8 * (60_000 + 10**6 + 1)
+    last = P[10**6 - 1]
+    assert len(last) == 600 and len(set(last.tolist())) == 600
+
+
+@given(kind=KINDS, labels=LABELS, K=st.integers(1, 50), seed=st.integers(0, 99))
+def test_sizes_are_the_lengths_of_what_clients_hold(kind, labels, K, seed):
+    assume(len(labels) >= 2 * K)
+    P = draw(kind, labels, K, stream(seed, "partition"))
+    clients = np.arange(K)[::-1]
+    assert P.sizes(clients).tolist() == [len(P[k]) for k in clients]
+    assert P.largest == max(map(len, P))

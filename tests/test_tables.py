@@ -46,7 +46,7 @@ def made(cell, rounds, accuracies, to_half, to_target, best):
     return {
         "schema": record.SCHEMA,
         "name": cell.name,
-        "settings": cell.settings,
+        "settings": cell.recorded,
         "result": {
             "ended": "target" if to_target else "horizon",
             "rounds": rounds[-1],

@@ -86,7 +86,7 @@ def undeclared(campaign: Campaign) -> Iterator[Finding]:
 def settings(campaign: Campaign) -> Iterator[Finding]:
     """Every record's settings are those declared under its name."""
     for name, one in campaign.records.items():
-        if one["settings"] != campaign.cells[name].settings:
+        if one["settings"] != campaign.cells[name].recorded:
             yield Finding("settings", name, "its settings are not those that its name is the digest of")
 
 

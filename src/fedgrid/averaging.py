@@ -1,7 +1,7 @@
 """Figure 1: the loss of θw + (1 − θ)w′, the average of two models trained on different data.
 
 Section 2: two 2NNs, each trained for 240 updates of B = 50 at η = 0.1 on its own IID sample of 600 MNIST examples, from
-different initial weights or from the same; the loss is over the whole training set. It trains by the specification.
+different initial weights or from the same; the loss is over the whole training set.
 """
 
 from functools import partial
@@ -11,51 +11,44 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedgrid import fedavg
 from fedgrid.cells import Averaging
 from fedgrid.datasets import Dataset
-from fedgrid.engine.federation import evaluate
+from fedgrid.engine.federation import Examples, Federation, evaluate
 from fedgrid.models import initial_weights
 from fedgrid.partition import Partition
-from fedgrid.race import DTYPE
+from fedgrid.race import CPU, WEIGHTS
 from fedgrid.streams import stream
-from fedgrid.tasks import SCALINGS, TASKS
+from fedgrid.tasks import PRECISIONS, SCALINGS, TASKS
 
 CHUNK = 10  # averages evaluated together; bounds memory
 
 
-def parents(cell: Averaging, data: Dataset, partition: Partition) -> tuple[Tensor, Tensor]:
+def training(cell: Averaging, data: Dataset, device: torch.device) -> Examples:
+    """The training set on the device."""
+    dtype, _ = PRECISIONS[cell.precision]
+    x, y = (torch.from_numpy(array).to(device) for array in (data.train_x, data.train_y))
+    return Examples(x, y, SCALINGS[cell.scaling](data, dtype))
+
+
+def parents(cell: Averaging, data: Dataset, partition: Partition, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
     """Initial and final weights of clients 0 and 1: two tensors (2, parameters)."""
-    model = TASKS[cell.task].model
-    x, y = SCALINGS[cell.scaling](data, DTYPE)(torch.from_numpy(data.train_x)), torch.from_numpy(data.train_y)
-    draw = partial(stream, cell.seed)
+    model, draw, (dtype, _) = TASKS[cell.task].model, partial(stream, cell.seed), PRECISIONS[cell.precision]
+    federation = Federation(
+        model, training(cell, data, device), partition, 1, cell.E, cell.B, draw, shuffle=cell.shuffle, dtype=dtype
+    )
     starts = [draw("init") if cell.shared_start or k == 0 else draw("init", k) for k in (0, 1)]
-    initial = torch.stack([initial_weights(model, cell.init, rng).to(DTYPE) for rng in starts])
-    final = [
-        fedavg.client_update(
-            initial[k],
-            partition[k],
-            lambda w, b: model.loss(w, x[b], y[b]),
-            cell.E,
-            cell.B,
-            cell.lr[0],
-            draw("client", 1, k),
-            cell.shuffle,
-        )
-        for k in (0, 1)
-    ]
-    return initial, torch.stack(final)
+    initial = torch.stack([initial_weights(model, cell.init, rng).to(WEIGHTS) for rng in starts]).to(device)
+    lr = torch.tensor(cell.lr, dtype=WEIGHTS, device=device)
+    final = [federation.client_updates(1, np.array([k]), initial[k : k + 1], lr)[0] for k in (0, 1)]
+    return initial, torch.cat(final)
 
 
-def averages(cell: Averaging, data: Dataset, w: Tensor) -> dict[str, Any]:
+def averages(cell: Averaging, data: Dataset, w: Tensor, workers: int = 1) -> dict[str, Any]:
     """θ and the training loss of each θw + (1 − θ)w′, with the losses of the two parents, θ = 1 and θ = 0."""
-    model = TASKS[cell.task].model
-    scale = SCALINGS[cell.scaling](data, DTYPE)
-    x, y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
+    model, examples, (dtype, _) = TASKS[cell.task].model, training(cell, data, w.device), PRECISIONS[cell.precision]
     theta = np.linspace(*cell.span, cell.points)
     mixtures = torch.stack([t * w[0] + (1 - t) * w[1] for t in (*theta, 1.0, 0.0)])
-    with torch.inference_mode():
-        losses = [loss for part in mixtures.split(CHUNK) for loss in evaluate(model, part, x, y, scale)[1]]
+    losses = [loss for part in mixtures.split(CHUNK) for loss in evaluate(model, part, examples, dtype, workers)[1]]
     return {"theta": theta.tolist(), "train_loss": losses[:-2], "parents": losses[-2:]}
 
 

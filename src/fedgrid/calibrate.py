@@ -1,40 +1,68 @@
 """How fast this machine trains: examples per second of a cell's work, from a second of it on random data."""
 
 import time
+from math import prod
 
 import numpy as np
 import torch
 
-from fedgrid.cells import Cell
-from fedgrid.engine.federation import Federation
-from fedgrid.job import THREADS
-from fedgrid.models import initial_weights
+from fedgrid import fedavg
+from fedgrid.cells import Cell, Race
+from fedgrid.engine.federation import Examples, Federation
+from fedgrid.engine.layers import Linear, View
+from fedgrid.engine.recurrent import Embedding
+from fedgrid.job import device
+from fedgrid.models import Model, initial_weights
 from fedgrid.partition import Partition
-from fedgrid.race import DTYPE
 from fedgrid.streams import stream
-from fedgrid.tasks import TASKS
+from fedgrid.tasks import PRECISIONS, TASKS
 
 SECONDS = 0.5
 
 
 def pace(cell: Cell, train: int) -> float:
-    """Examples per second, over all rates, of one client's local epochs with `train` / K examples."""
-    torch.set_num_threads(THREADS)
-    model, n_k = TASKS[cell.task].model, max(train // cell.K, 1)
-    features, classes = model.layers[0].shapes[0][0], model.layers[-1].shapes[0][-1]
-    rng = stream(0, "calibrate")
-    x = torch.from_numpy(rng.integers(0, 256, (n_k, features), np.uint8))
-    y = torch.from_numpy(rng.integers(0, classes, n_k))
-    everyone = Partition(np.arange(n_k), np.array([0, n_k]))
-    federation = Federation(
-        model, x, y, lambda x: x.to(DTYPE).div_(255), everyone, 0, 1, cell.B, lambda *keys: stream(0, *keys)
-    )
-    w = initial_weights(model, "glorot", rng).to(DTYPE).repeat(len(cell.lr), 1)
-    lr = torch.full((len(cell.lr),), 0.01, dtype=DTYPE)
-    with torch.inference_mode():
-        federation.round(1, w, lr)  # the first is slow
-        began, rounds = time.perf_counter(), 0
-        while time.perf_counter() - began < SECONDS:
-            rounds += 1
-            federation.round(rounds, w, lr)
-    return rounds * n_k * len(cell.lr) / (time.perf_counter() - began)
+    """Examples per second, over all rates, of an epoch of clients with `train` / K examples each.
+
+    On a CPU, whose clients take turns, one client and one thread; on a GPU, which trains them together, a cohort.
+    """
+    torch.set_num_threads(1)
+    here, (dtype, _) = device(cell), PRECISIONS[cell.precision]
+    model, n_k, rng = TASKS[cell.task].model, max(train // cell.K, 1), stream(0, "calibrate")
+    clients = cohort_size(cell) if here.type == "cuda" else 1
+    data = examples(model, clients * n_k, rng, here, dtype)
+    everyone = Partition(np.arange(clients * n_k), np.arange(clients + 1) * n_k)
+    draw: fedavg.Stream = lambda *keys: stream(0, *keys)  # noqa: E731
+    federation = Federation(model, data, everyone, 1, 1, cell.B, draw, dtype=dtype)
+    w = initial_weights(model, "glorot", rng).float().repeat(len(cell.lr), 1).to(here)
+    lr = torch.full((len(cell.lr),), 0.01, device=here)
+
+    def a_round(t: int) -> None:
+        federation.round(t, w, lr)[0].sum().item()  # which a GPU must have finished for
+
+    a_round(1)  # the first is slow
+    began, rounds = time.perf_counter(), 0
+    while time.perf_counter() - began < SECONDS:
+        rounds += 1
+        a_round(rounds)
+    return rounds * clients * n_k * len(cell.lr) / (time.perf_counter() - began)
+
+
+def cohort_size(cell: Cell) -> int:
+    """m, the clients of a round."""
+    return max(fedavg.ROUNDINGS[cell.rounding](cell.C * cell.K), 1) if isinstance(cell, Race) else 1
+
+
+def examples(
+    model: Model, n: int, rng: np.random.Generator, device: torch.device, dtype: torch.dtype = torch.float32
+) -> Examples:
+    """Random examples such as the model learns from."""
+    first, last = model.layers[0], model.layers[-1]
+    assert isinstance(last, Linear)
+    if isinstance(first, Embedding):
+        words = torch.from_numpy(rng.integers(first.vocabulary, size=(2, n, model.unroll))).to(device)
+        return Examples(words[0], words[1], lambda x: x)
+    assert isinstance(first, Linear | View)
+    pixels = first.inputs if isinstance(first, Linear) else prod(first.shape)
+    x = torch.from_numpy(rng.integers(256, size=(n, pixels), dtype=np.uint8)).to(device)
+    y = torch.from_numpy(rng.integers(last.outputs, size=n)).to(device)
+    return Examples(x, y, lambda x: x.to(dtype).div_(255))

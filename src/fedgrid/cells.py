@@ -5,7 +5,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from fedgrid.curves import SCHEDULES
 from fedgrid.fedavg import ROUNDINGS, SHUFFLES
 from fedgrid.models import INITS
 from fedgrid.partition import PARTITIONS
-from fedgrid.tasks import SCALINGS, TASKS
+from fedgrid.tasks import PRECISIONS, SCALINGS, TASKS
 
 CHOICES: dict[str, Any] = {
     "task": TASKS,
@@ -23,8 +23,10 @@ CHOICES: dict[str, Any] = {
     "shuffle": SHUFFLES,
     "rounding": ROUNDINGS,
     "evaluate": SCHEDULES,
+    "precision": PRECISIONS,
 }
 OWN_LISTS = ("lr", "targets")
+LATER = {"later": True}  # of a setting that came after the first records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,7 @@ class Cell:
     init: str = "glorot"
     scaling: str = "unit"
     shuffle: str = "every_epoch"
+    precision: str = field(default="float32", metadata=LATER)
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -69,10 +72,19 @@ class Cell:
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         return plain | {"B": "inf" if math.isinf(self.B) else int(self.B)}
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The settings as record and name hold them: a later one only where it is not its default.
+
+        So a setting that is new leaves every record its name.
+        """
+        default = {one.name for one in fields(self) if one.metadata == LATER and getattr(self, one.name) == one.default}
+        return {key: value for key, value in self.settings.items() if key not in default}
+
     @cached_property
     def name(self) -> str:
         """The record's name: readable, and ending in a digest of all settings."""
-        digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:10]
+        digest = hashlib.sha256(json.dumps(self.recorded, sort_keys=True).encode()).hexdigest()[:10]
         return f"{self.task}-{self.partition}-{self.label}-s{self.seed}-{digest}"
 
     @property

@@ -1,6 +1,7 @@
 """A cell as one process: reads its data, resumes from its checkpoint, shows its progress, leaves its record."""
 
 import json
+import os
 import signal
 import sys
 import time
@@ -18,15 +19,13 @@ from fedgrid.cells import Averaging, Cell, Race
 from fedgrid.curves import best_rate, envelope
 from fedgrid.datasets import DATASETS, Dataset
 from fedgrid.streams import stream
-from fedgrid.tasks import TASKS
+from fedgrid.tasks import PRECISIONS, TASKS
 
 RAW = Path("data/raw")
 PARTITIONS = Path("data/partitions")
 CHECKPOINTS = Path("results/checkpoints")
 CHECKPOINT_SECONDS = 60
 PROGRESS_SECONDS = 5
-# One thread a cell: a curve must not depend on how many cells run beside it; --cores runs more cells, not wider ones.
-THREADS = 1
 
 
 def load_data(name: str, raw: Path = RAW) -> Dataset:
@@ -69,6 +68,32 @@ def read_partition(path: Path, dataset: Dataset) -> partition.Partition:
     return drawn
 
 
+def device(cell: Cell) -> torch.device:
+    """Where the cell is computed: on a GPU if this process sees one. ValueError where the cell's precision needs one.
+
+    CUDA_VISIBLE_DEVICES decides which one, and hides all if it is empty.
+    """
+    if torch.cuda.is_available():
+        _, products = PRECISIONS[cell.precision]
+        torch.backends.cuda.matmul.fp32_precision = products
+        torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]  # tf32 unless told
+        return torch.device("cuda")
+    if cell.precision == "tf32":
+        raise ValueError(f"{cell.name}: precision tf32 needs a GPU, and this process sees none")
+    return race.CPU
+
+
+def workers() -> int:
+    """How many threads share a cell's work on a CPU: OMP_NUM_THREADS, which a rule's `threads` sets; 1 if it is unset.
+
+    Each computes alone, so that a curve depends neither on their number nor on what runs beside them.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "1")
+    if not (wanted.isdecimal() and int(wanted)):
+        raise ValueError(f"OMP_NUM_THREADS is {wanted!r}; it must be a whole number from 1")
+    return int(wanted)
+
+
 def identity(cell: Cell, dataset: Dataset, drawn: partition.Partition) -> dict[str, str]:
     """What makes two races the same race."""
     return {
@@ -77,6 +102,7 @@ def identity(cell: Cell, dataset: Dataset, drawn: partition.Partition) -> dict[s
         "data": dataset.digest,
         "partition": drawn.digest,
         "torch": torch.__version__,
+        "device": provenance.device_name(device(cell)),
     }
 
 
@@ -84,7 +110,7 @@ def save_checkpoint(path: Path, who: dict[str, str], lap: race.Lap, seconds: flo
     """Writes the race so far, whole or not at all."""
     state = {key: value for key, value in asdict(lap).items() if key != "w"}
     with files.whole(path) as partial, partial.open("wb") as file:
-        np.savez(file, w=lap.w.numpy(), state=np.array(json.dumps([who, state, seconds])))
+        np.savez(file, w=lap.w.cpu().numpy(), state=np.array(json.dumps([who, state, seconds])))
 
 
 def read_checkpoint(path: Path, who: dict[str, str]) -> tuple[race.Lap, float] | None:
@@ -139,39 +165,43 @@ def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints:
 
     The same call later resumes there.
     """
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(1)  # within an operation: there, threads would wait for one another
+    threads = workers()
     dataset = load_data(cell.dataset, raw)
     drawn = read_partition(partitions / f"{cell.partition_name}.npz", dataset)
     who = identity(cell, dataset, drawn)
     commit = provenance.commit()  # of the sources as imported, not as they may be edited meanwhile
     if isinstance(cell, Averaging):
-        outcome = run_averaging(cell, dataset, drawn)
+        outcome = run_averaging(cell, dataset, drawn, threads)
     elif isinstance(cell, Race):
-        outcome = run_race(cell, dataset, drawn, checkpoints / f"{cell.name}.npz", who)
+        outcome = run_race(cell, dataset, drawn, checkpoints / f"{cell.name}.npz", who, threads)
     outcome["provenance"] = commit | {key: who[key] for key in ("engine", "data", "partition")} | outcome["provenance"]
-    outcome["provenance"] |= {"libraries": provenance.libraries(), "hardware": provenance.hardware()}
-    return {"schema": record.SCHEMA, "name": cell.name, "settings": cell.settings} | outcome
+    outcome["provenance"] |= {
+        "libraries": provenance.libraries(),
+        "hardware": provenance.hardware(device(cell), threads),
+    }
+    return {"schema": record.SCHEMA, "name": cell.name, "settings": cell.recorded} | outcome
 
 
-def run_averaging(cell: Averaging, dataset: Dataset, drawn: partition.Partition) -> dict[str, Any]:
+def run_averaging(cell: Averaging, dataset: Dataset, drawn: partition.Partition, threads: int) -> dict[str, Any]:
     """Result, curves and provenance of Figure 1's averages; short enough to need no checkpoint."""
     began = time.monotonic()
-    initial, final = averaging.parents(cell, dataset, drawn)
-    curves = averaging.averages(cell, dataset, final)
+    initial, final = averaging.parents(cell, dataset, drawn, device(cell))
+    curves = averaging.averages(cell, dataset, final, threads)
     examples = cell.E * sum(len(drawn[k]) for k in (0, 1))
     cost = effort(time.monotonic() - began, examples)
     return {"result": averaging.result(curves), "curves": curves, "provenance": weights(initial, final) | cost}
 
 
 def run_race(
-    cell: Race, dataset: Dataset, drawn: partition.Partition, checkpoint: Path, who: dict[str, str]
+    cell: Race, dataset: Dataset, drawn: partition.Partition, checkpoint: Path, who: dict[str, str], threads: int
 ) -> dict[str, Any]:
     """Result, curves and provenance of a race, begun or resumed; its progress goes to stderr."""
     lap, before = read_checkpoint(checkpoint, who) or (race.start(cell), 0.0)
     first, began = lap.t, time.monotonic()
     saved = shown = began
     with terminated() as signals:
-        for lap in race.laps(cell, dataset, drawn, lap):  # noqa: B020  # the race goes on from where it stood
+        for lap in race.laps(cell, dataset, drawn, lap, device(cell), threads):  # noqa: B020  # the race goes on from where it stood
             now = time.monotonic()
             if signals or now - saved >= CHECKPOINT_SECONDS:
                 save_checkpoint(checkpoint, who, lap, before + now - began)

@@ -5,32 +5,45 @@ A model's weights are one flat vector, as the paper's w is: (parameters,) or, fo
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import prod, sqrt
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from fedgrid.engine.layers import Layer, Linear, Relu
+from fedgrid.engine.layers import Conv2d, Layer, Linear, MaxPool, Relu, View
+from fedgrid.engine.recurrent import Embedding, Lstm
 
 
 @dataclass(frozen=True)
 class Model:
-    """A feed-forward classifier: its layers, from inputs to logits."""
+    """A classifier of images, or of each position of a text of `unroll` characters or words: from inputs to logits."""
 
     layers: tuple[Layer, ...]
+    unroll: int = 1
 
     @property
     def parameters(self) -> int:
         """The number of weights."""
         return sum(prod(shape) for layer in self.layers for shape in layer.shapes)
 
+    @cached_property
+    def first(self) -> int:
+        """The place of the first layer with weights: no derivative is wanted below it."""
+        return next(place for place, layer in enumerate(self.layers) if layer.shapes)
+
     @property
     def flops(self) -> int:
         """Floating-point operations to train on one example: forward, and twice that backward but for the data."""
-        return 3 * sum(layer.flops for layer in self.layers) - self.layers[0].flops
+        return self.unroll * (3 * sum(layer.flops for layer in self.layers) - self.layers[self.first].flops)
+
+    @property
+    def forward_flops(self) -> int:
+        """Floating-point operations to evaluate one example."""
+        return self.unroll * sum(layer.flops for layer in self.layers)
 
     def weights(self, w: Tensor) -> list[list[Tensor]]:
         """Each layer's weights as views of the flat w: (…, parameters) gives (…, *shape)."""
@@ -38,15 +51,27 @@ class Model:
         flat = iter(w.split([prod(shape) for shape in shapes], -1))
         return [[next(flat).unflatten(-1, shape) for shape in layer.shapes] for layer in self.layers]
 
-    def logits(self, w: Tensor, x: Tensor) -> Tensor:
-        """(…, batch, classes) of the inputs x (…, batch, features), differentiable in w."""
-        for layer, weights in zip(self.layers, self.weights(w), strict=True):
-            x = layer.forward(weights, x)
-        return x
+    def stacked(self, w: Tensor) -> list[list[Tensor]]:
+        """Copies of each layer's weights, (R, *shape), each a tensor of its own, as batched products want matrices."""
+        return [[weight.clone(memory_format=torch.contiguous_format) for weight in mine] for mine in self.weights(w)]
 
-    def loss(self, w: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """ℓ(w; b): the mean cross-entropy of one set of weights over the examples (x, y)."""
-        return cross_entropy(self.logits(w, x), y)
+    def flat(self, weights: list[list[Tensor]]) -> Tensor:
+        """The flat w (R, parameters) of what `stacked` gave."""
+        return torch.cat([weight.flatten(1) for mine in weights for weight in mine], 1)
+
+    def forward(self, weights: list[list[Tensor]], x: Tensor) -> tuple[Tensor, list[Any]]:
+        """Logits (R, batch, …, classes) of inputs x (R, batch, …), and what each layer's backward pass will need."""
+        kept = []
+        for layer, mine in zip(self.layers, weights, strict=True):
+            x, needed = layer.forward(mine, x)
+            kept.append(needed)
+        return x, kept
+
+    def descend(self, weights: list[list[Tensor]], into: list[list[Tensor]], kept: list[Any], delta: Tensor) -> None:
+        """Subtracts the gradient from `into`, given the loss's derivative by the logits, times the learning rate."""
+        for depth in reversed(range(self.first, len(self.layers))):
+            first = depth == self.first
+            delta = self.layers[depth].descend(weights[depth], into[depth], kept[depth], delta, first)
 
 
 def dense(*widths: int) -> Model:
@@ -57,6 +82,25 @@ def dense(*widths: int) -> Model:
     return Model(tuple(layers[:-1]))
 
 
+def convolutional(size: int, classes: int, *channels: int, hidden: int, window: int = 5) -> Model:
+    """Convolutions of those channels on square grey images, each halved by max pooling; a hidden layer; the classes.
+
+    ReLU stands after pooling, where it is the same function of a quarter of the numbers.
+    """
+    layers: list[Layer] = [View((size, size, 1))]
+    for inputs, outputs in pairwise((1, *channels)):
+        layers += [Conv2d(size, inputs, outputs, window), MaxPool(), Relu()]
+        size = -(-size // 2)
+    flat = size * size * channels[-1]
+    return Model((*layers, View((flat,)), Linear(flat, hidden), Relu(), Linear(hidden, classes)))
+
+
+def recurrent(vocabulary: int, width: int, units: int, depth: int, unroll: int, peephole: bool = True) -> Model:
+    """An embedding, `depth` layers of LSTM and a softmax over the vocabulary at each position."""
+    memories = [Lstm(inputs, units, peephole) for inputs in (width, *[units] * (depth - 1))]
+    return Model((Embedding(vocabulary, width), *memories, Linear(units, vocabulary)), unroll)
+
+
 def truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Standard normal draws, those beyond two standard deviations drawn again."""
     draws = rng.standard_normal(shape)
@@ -65,16 +109,16 @@ def truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.nda
     return draws
 
 
-# How a weight matrix (inputs, outputs) starts; the paper is silent. Biases start at zero, but for "torch".
-INITS: dict[str, Callable[[tuple[int, int], np.random.Generator], np.ndarray]] = {
+# How a weight of those inputs and outputs starts; the paper is silent. Biases start at zero, but for "torch".
+INITS: dict[str, Callable[[tuple[int, int], tuple[int, ...], np.random.Generator], np.ndarray]] = {
     # Glorot & Bengio 2010, uniform: TensorFlow's default
-    "glorot": lambda s, rng: rng.uniform(-1, 1, s) * sqrt(6 / sum(s)),
+    "glorot": lambda fans, shape, rng: rng.uniform(-1, 1, shape) * sqrt(6 / sum(fans)),
     # He et al. 2015, normal
-    "he": lambda s, rng: rng.standard_normal(s) * sqrt(2 / s[0]),
+    "he": lambda fans, shape, rng: rng.standard_normal(shape) * sqrt(2 / fans[0]),
     # the MNIST tutorial that came with TensorFlow in 2016: truncated normal of 1/√inputs
-    "tutorial": lambda s, rng: truncated_normal(s, rng) / sqrt(s[0]),
+    "tutorial": lambda fans, shape, rng: truncated_normal(shape, rng) / sqrt(fans[0]),
     # PyTorch's nn.Linear: uniform in ±1/√inputs, biases alike
-    "torch": lambda s, rng: rng.uniform(-1, 1, s) / sqrt(s[0]),
+    "torch": lambda fans, shape, rng: rng.uniform(-1, 1, shape) / sqrt(fans[0]),
 }
 
 
@@ -82,16 +126,22 @@ def initial_weights(model: Model, init: str, rng: np.random.Generator) -> Tensor
     """w_0: float64 (parameters,), drawn layer by layer in the way that INITS names."""
     drawn: list[np.ndarray] = []
     for layer in model.layers:
-        for shape in layer.shapes:
-            if shape[0] > 1:
-                matrix = shape[0], shape[-1]
-                drawn.append(INITS[init](matrix, rng))
+        for shape, fans in zip(layer.shapes, layer.fans, strict=True):
+            if fans:
+                inputs = fans
+                drawn.append(INITS[init](fans, shape, rng))
             else:
-                drawn.append(rng.uniform(-1, 1, shape) / sqrt(matrix[0]) if init == "torch" else np.zeros(shape))
+                drawn.append(INITS[init](inputs, shape, rng) if init == "torch" else np.zeros(shape))
     return torch.from_numpy(np.concatenate([values.ravel() for values in drawn]))
 
 
 # MNIST 2NN (section 3): 199,210 parameters.
 MNIST_2NN = dense(784, 200, 200, 10)
-# Its small sister for scikit-learn's 8×8 digits: 55,210 parameters.
+# MNIST CNN (section 3): 1,663,370 parameters, a count that needs SAME padding.
+MNIST_CNN = convolutional(28, 10, 32, 64, hidden=512)
+# Shakespeare's character LSTM (section 3): 866,578 parameters, which need peepholes and a vocabulary of 258.
+CHAR_LSTM = recurrent(vocabulary=258, width=8, units=256, depth=2, unroll=80)
+# The word LSTM (section 3): 4,950,544 parameters.
+WORD_LSTM = recurrent(vocabulary=10_000, width=192, units=256, depth=1, unroll=10)
+# The 2NN's small sister for scikit-learn's 8×8 digits: 55,210 parameters.
 DIGITS_2NN = dense(64, 200, 200, 10)

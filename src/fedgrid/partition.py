@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
+HUNDRED = 100  # the paper's clients; of a population of any size, each holds as much as one of them
+
 
 @dataclass(frozen=True)
 class Partition(Sequence[np.ndarray]):
-    """K clients' examples: client k holds `indices[offsets[k]:offsets[k + 1]]`.
+    """K clients' examples: client k holds those from `offsets[k]` to `offsets[k + 1]` in the order `indices`.
 
-    indices: int64 (n,), a permutation of the training examples; offsets: int64 (K + 1,), from 0 to n.
+    indices: int64 (n,), a permutation of the training examples; offsets: int64 (K + 1,), from 0. Where they end at n
+    the examples are divided; where they go on, the order begins again, and an example has several holders.
     """
 
     indices: np.ndarray
@@ -25,7 +28,16 @@ class Partition(Sequence[np.ndarray]):
         return len(self.offsets) - 1
 
     def __getitem__(self, k: Any) -> Any:  # clients are asked for one at a time, never by slice
-        return self.indices[self.offsets[k] : self.offsets[k + 1]]
+        return self.indices[np.arange(self.offsets[k], self.offsets[k + 1]) % len(self.indices)]
+
+    def sizes(self, clients: np.ndarray) -> np.ndarray:
+        """n_k of each of those clients."""
+        return self.offsets[clients + 1] - self.offsets[clients]
+
+    @property
+    def largest(self) -> int:
+        """The largest n_k."""
+        return int(np.diff(self.offsets).max())
 
     @property
     def digest(self) -> str:
@@ -76,17 +88,26 @@ def shards_unbalanced(labels: np.ndarray, K: int, rng: np.random.Generator) -> P
     return shards(labels, K, rng, random_cuts)
 
 
+def population(labels: np.ndarray, K: int, rng: np.random.Generator) -> Partition:
+    """IID, a hundredth of the data a client however many there are: the shuffled order is gone through again and again.
+
+    The paper's 600 MNIST images a client, at the scale of real federations: memory grows by a number a client.
+    """
+    return Partition(rng.permutation(len(labels)), np.arange(K + 1) * (len(labels) // HUNDRED))
+
+
 PARTITIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator], Partition]] = {
     "iid": iid,
     "shards": shards,
     "iid_unbalanced": iid_unbalanced,
     "shards_unbalanced": shards_unbalanced,
+    "population": population,
 }
 
 
 def draw(kind: str, labels: np.ndarray, K: int, rng: np.random.Generator) -> Partition:
     """The partition of that kind among K clients; ValueError where there are fewer examples than slices to cut."""
-    slices = K if kind.startswith("iid") else 2 * K
+    slices = K if kind.startswith("iid") else HUNDRED if kind == "population" else 2 * K
     if len(labels) < slices:
         raise ValueError(f"K: {len(labels)} examples cannot fill {slices} slices for {K} clients ({kind})")
     return PARTITIONS[kind](labels, K, rng)

@@ -49,22 +49,27 @@ def libraries() -> dict[str, str]:
     }
 
 
-def hardware() -> dict[str, Any]:
-    """The processor that computes, and with how many threads."""
+def device_name(device: torch.device) -> str:
+    """ "cpu", or what the GPU is called."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def hardware(device: torch.device, threads: int) -> dict[str, Any]:
+    """What computes: the device, the processor beside it, and how many threads share a CPU's work."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
         model = next((value.strip() for key, _, value in lines if key.strip() == "model name"), model)
     return {
-        "device": "cpu",
+        "device": device_name(device),
         "processor": model,
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "threads": threads,
     }
 
 
 def tensor_digest(w: torch.Tensor) -> str:
     """sha256 of the tensor's values, in hexadecimal."""
-    return hashlib.sha256(w.contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(w.cpu().contiguous().numpy().tobytes()).hexdigest()

@@ -15,13 +15,14 @@ from torch import Tensor
 from fedgrid.cells import Race
 from fedgrid.curves import SCHEDULES, best_rate, envelope, rounds_to_target
 from fedgrid.datasets import Dataset
-from fedgrid.engine.federation import Federation, evaluate
+from fedgrid.engine.federation import Examples, Federation, evaluate
 from fedgrid.models import initial_weights
 from fedgrid.partition import Partition
 from fedgrid.streams import stream
-from fedgrid.tasks import SCALINGS, TASKS
+from fedgrid.tasks import PRECISIONS, SCALINGS, TASKS
 
-DTYPE = torch.float32
+WEIGHTS = torch.float32  # the precision of weights and of sums over them
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -53,21 +54,24 @@ class Lap:
 def start(cell: Race) -> Lap:
     """Round 0: every rate at the same initial weights."""
     model = TASKS[cell.task].model
-    w = initial_weights(model, cell.init, stream(cell.seed, "init")).to(DTYPE)
+    w = initial_weights(model, cell.init, stream(cell.seed, "init")).to(WEIGHTS)
     rates = tuple(Rate(lr) for lr in cell.lr)
     return Lap(0, w.repeat(len(rates), 1), rates, running=tuple(range(len(rates))))
 
 
-def laps(cell: Race, data: Dataset, partition: Partition, lap: Lap) -> Iterator[Lap]:
-    """The race after each further round, until it is over."""
-    model = TASKS[cell.task].model
-    scale = SCALINGS[cell.scaling](data, DTYPE)
-    tensors = {name: torch.from_numpy(getattr(data, name)) for name in ("train_x", "train_y", "test_x", "test_y")}
+def laps(
+    cell: Race, data: Dataset, partition: Partition, lap: Lap, device: torch.device = CPU, workers: int = 1
+) -> Iterator[Lap]:
+    """The race after each further round, until it is over; on a CPU by that many threads, on which nothing depends."""
+    model, (dtype, _) = TASKS[cell.task].model, PRECISIONS[cell.precision]
+    scale = SCALINGS[cell.scaling](data, dtype)
+    train, test = (
+        Examples(torch.from_numpy(x).to(device), torch.from_numpy(y).to(device), scale)
+        for x, y in ((data.train_x, data.train_y), (data.test_x, data.test_y))
+    )
     federation = Federation(
         model,
-        tensors["train_x"],
-        tensors["train_y"],
-        scale,
+        train,
         partition,
         cell.C,
         cell.E,
@@ -75,22 +79,22 @@ def laps(cell: Race, data: Dataset, partition: Partition, lap: Lap) -> Iterator[
         partial(stream, cell.seed),
         cell.rounding,
         cell.shuffle,
+        dtype,
+        workers,
     )
-    with torch.inference_mode():
-        while not ended(cell, lap):
-            lap = drop_diverged(one_round(federation, lap))
-            if SCHEDULES[cell.evaluate](lap.t) and lap.running:
-                test = evaluate(model, lap.w, tensors["test_x"], tensors["test_y"], scale)
-                train_loss = None
-                if cell.train_loss:
-                    _, train_loss = evaluate(model, lap.w, tensors["train_x"], tensors["train_y"], scale)
-                lap = observe(lap, *test, train_loss)
-            yield lap
+    lap = replace(lap, w=lap.w.to(device))
+    while not ended(cell, lap):
+        lap = drop_diverged(one_round(federation, lap))
+        if SCHEDULES[cell.evaluate](lap.t) and lap.running:
+            seen = evaluate(model, lap.w, test, dtype, workers)
+            train_loss = evaluate(model, lap.w, train, dtype, workers)[1] if cell.train_loss else None
+            lap = observe(lap, *seen, train_loss)
+        yield lap
 
 
 def one_round(federation: Federation, lap: Lap) -> Lap:
     """The race one round on, not yet judged."""
-    lr = torch.tensor([lap.rates[i].lr for i in lap.running], dtype=DTYPE)
+    lr = torch.tensor([lap.rates[i].lr for i in lap.running], dtype=lap.w.dtype, device=lap.w.device)
     w, examples = federation.round(lap.t + 1, lap.w, lr)
     return replace(lap, t=lap.t + 1, w=w, examples=lap.examples + examples * len(lr))
 

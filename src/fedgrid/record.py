@@ -59,5 +59,5 @@ def existing(names: Mapping[str, Any] | list[str], folder: Path = CELLS) -> dict
 def refuse_others(cells: Iterable[Cell], records: Mapping[str, Any]) -> None:
     """ValueError where a record's settings are not those of the cell that it is named like."""
     for cell in cells:
-        if cell.name in records and records[cell.name]["settings"] != cell.settings:
+        if cell.name in records and records[cell.name]["settings"] != cell.recorded:
             raise ValueError(f"{path(cell.name)}: damaged record: its settings are not those that its name stands for")

@@ -37,5 +37,12 @@ def standard(data: Dataset, dtype: torch.dtype) -> Scale:
     return lambda x: x.to(dtype).sub_(mean).div_(std)
 
 
+# The precision of products, and what PyTorch calls that of a GPU's float32 products. Weights and sums are float32.
+PRECISIONS: dict[str, tuple[torch.dtype, str]] = {
+    "float32": (torch.float32, "ieee"),
+    "tf32": (torch.float32, "tf32"),
+    "bf16": (torch.bfloat16, "ieee"),
+}
+
 # How stored pixels become the model's inputs; the paper is silent.
 SCALINGS: dict[str, Callable[[Dataset, torch.dtype], Scale]] = {"unit": unit, "standard": standard}

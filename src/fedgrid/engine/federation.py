@@ -1,11 +1,16 @@
 """One round of Algorithm 1 for all learning rates of a cell together, equal to `fedgrid.fedavg.rounds` rate by rate.
 
-A client's examples are gathered once per epoch from the one resident copy of the data and serve every rate; its R sets
-of weights lie stacked, (R, parameters), so that one batched matrix product does the work of R.
+The data lie once on the device, as stored. A client's examples are gathered there once per epoch, by a table of
+indices, and serve every rate; FedSGD, one step of every client from the same weights, is one step on the union of the
+cohort's examples.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,24 +18,46 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from fedgrid import fedavg
+from fedgrid.engine.memory import examples_at_once, replicas_at_once
+from fedgrid.engine.steps import Batches, Replicas, descend, replicated, rounded
 from fedgrid.models import Model
 from fedgrid.partition import Partition
 
-EVALUATION_BATCH = 1000  # examples; bounds the activations' memory and changes no count
+NOBODY = -1  # in a table of indices: no example
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples on the device, as stored.
+
+    x: (n, …); `prepare(x)` gives the model's inputs. y: int64 (n, …), their classes, −1 where none is to be learnt.
+    """
+
+    x: Tensor
+    y: Tensor
+    prepare: Callable[[Tensor], Tensor]
+
+    def __getitem__(self, chosen: slice | Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and classes of those examples: of indices of any shape, (*shape, …)."""
+        if isinstance(chosen, slice):
+            return self.prepare(self.x[chosen]), self.y[chosen]
+        x, y = (tensor.index_select(0, chosen.flatten()) for tensor in (self.x, self.y))
+        return self.prepare(x).unflatten(0, chosen.shape), y.unflatten(0, chosen.shape)
 
 
 @dataclass(frozen=True)
 class Federation:
-    """The clients, their data and Algorithm 1's settings; holds no state between rounds.
+    """The clients, their data and Algorithm 1's settings; a round depends on no other.
 
-    x: uint8 (n, features), the training inputs as stored; `scale(x)` gives the model's inputs in the working precision.
-    y: int64 (n,), their classes.
+    dtype: the precision of products; weights and sums are of w's own.
+    workers: threads that share a CPU's work; no result depends on their number.
     """
 
     model: Model
-    x: Tensor
-    y: Tensor
-    scale: Callable[[Tensor], Tensor]
+    data: Examples
     partition: Partition
     C: float
     E: int
@@ -38,59 +65,181 @@ class Federation:
     stream: fedavg.Stream
     rounding: str = "nearest"
     shuffle: str = "every_epoch"
+    dtype: torch.dtype = torch.float32
+    workers: int = 1
+    fits: dict[int, tuple[int, int]] = field(default_factory=dict, repr=False)  # by the number of rates
+    held: dict[tuple[int, ...], Replicas] = field(default_factory=dict, repr=False)  # on a GPU, with their graphs
 
+    @torch.inference_mode()
     def round(self, t: int, w: Tensor, lr: Tensor) -> tuple[Tensor, int]:
         """w_t from w_{t-1}, both (R, parameters), with lr (R,), and the examples that each rate was trained on."""
         S_t = fedavg.cohort(len(self.partition), self.C, self.stream("cohort", t), self.rounding)
-        m_t = sum(len(self.partition[k]) for k in S_t)
+        fedsgd = self.E == 1 and math.isinf(self.B)
+        w = self.gradient_step(S_t, w, lr) if fedsgd else self.average_of_updates(t, S_t, w, lr)
+        return w, int(self.partition.sizes(S_t).sum()) * self.E
+
+    def average_of_updates(self, t: int, S_t: np.ndarray, w: Tensor, lr: Tensor) -> Tensor:
+        """Σ n_k/m_t · w_k over the cohort, each w_k after E epochs from w."""
+        n_k = self.partition.sizes(S_t)
+        m_t, S_t = n_k.sum(), S_t[np.argsort(-n_k, kind="stable")]  # clients of one stack take about as many steps
+        clients, _ = self.at_once(len(w))
+        groups = [S_t[i : i + clients] for i in range(0, len(S_t), clients)]
         average = torch.zeros_like(w)
-        for k in S_t:
-            w_k = self.client_update(t, k, w, lr)
-            average.add_(w_k, alpha=len(self.partition[k]) / m_t)
-        return average, m_t * self.E
+        updates = spread(lambda group: self.client_updates(t, group, w, lr), groups, self.workers)
+        for group, w_k in zip(groups, updates, strict=True):
+            for n_k, one in zip(self.partition.sizes(group), w_k, strict=True):
+                average.add_(one, alpha=n_k / m_t)
+        return average
 
-    def client_update(self, t: int, k: int, w: Tensor, lr: Tensor) -> Tensor:
-        """ClientUpdate(k, w) at every rate: the client's R sets of weights after E epochs, (R, parameters)."""
-        w_k = w.clone()
-        weights = self.model.weights(w_k)
-        rng = self.stream("client", t, k)
-        for order in fedavg.epochs(self.partition[k], self.E, rng, self.shuffle):
-            x, y = self.examples(order)
-            for b in fedavg.batches(np.arange(len(order)), self.B):
-                batch = slice(b[0], b[-1] + 1)
-                self.descend(weights, x[batch].expand(len(lr), -1, -1), y[batch], lr)
-        return w_k
+    @torch.inference_mode()
+    def client_updates(self, t: int, clients: np.ndarray, w: Tensor, lr: Tensor) -> Tensor:
+        """ClientUpdate(k, w) of those clients together, at every rate: (clients, R, parameters)."""
+        _, rates = self.at_once(len(w))
+        parts = [self.replicas(len(clients), part, w, lr) for part in slices(len(w), rates)]
+        for table in self.orders(t, clients):
+            batches = self.batches(table, w.dtype)
+            for part in parts:
+                part.epoch(batches)
+        return torch.cat([self.model.flat(part.weights).unflatten(0, (len(clients), -1)) for part in parts], 1)
 
-    def examples(self, order: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The inputs (n, features) and classes (n,) of those examples."""
-        chosen = torch.from_numpy(order)
-        return self.scale(self.x[chosen]), self.y[chosen]
+    def orders(self, t: int, clients: np.ndarray) -> Iterator[np.ndarray]:
+        """Each epoch's examples, step by step: indices (steps, clients, B), NOBODY where a client has none left."""
+        sizes = self.partition.sizes(clients)
+        B = int(min(self.B, sizes.max()))
+        steps = -(-sizes.max() // B)
+        each = [fedavg.epochs(self.partition[k], self.E, self.stream("client", t, k), self.shuffle) for k in clients]
+        for epoch in zip(*each, strict=True):
+            table = np.full((len(clients), steps * B), NOBODY)
+            for row, order in zip(table, epoch, strict=True):
+                row[: len(order)] = order
+            yield table.reshape(-1, steps, B).swapaxes(0, 1)
 
-    def descend(self, weights: list[list[Tensor]], x: Tensor, y: Tensor, lr: Tensor) -> None:
-        """w ← w − η∇ℓ(w; b), in place: x (R, batch, features), y (batch,), lr (R,)."""
-        inputs = [x]
-        for layer, mine in zip(self.model.layers, weights, strict=True):
-            inputs.append(layer.forward(mine, inputs[-1]))
-        out = inputs.pop()
-        delta = out.softmax(-1)  # the cross-entropy's derivative by the logits is softmax − onehot
-        delta[:, torch.arange(len(y)), y] -= 1
-        delta.mul_((lr / len(y))[:, None, None])
-        for depth in reversed(range(len(self.model.layers))):
-            x = inputs[depth]
-            delta = self.model.layers[depth].descend(weights[depth], x, out, delta, first=depth == 0)
-            out = x
+    def batches(self, table: np.ndarray, dtype: torch.dtype) -> Batches:
+        """The batches that the table (steps, clients, B) names; the loss of each is the mean over its classes."""
+        chosen = torch.from_numpy(table).to(self.data.x.device)
+        x, y = self.data[chosen.clamp(min=0)]
+        y.masked_fill_((chosen == NOBODY).view(*chosen.shape, *[1] * (y.dim() - 3)), -1)
+        counted = (y >= 0).flatten(2)
+        share = counted.to(dtype) / counted.sum(-1, keepdim=True).clamp(min=1)
+        return Batches(x, y, share.view(y.shape))
+
+    def gradient_step(self, S_t: np.ndarray, w: Tensor, lr: Tensor) -> Tensor:
+        """FedSGD: w − η Σ n_k/m_t ∇F_k(w), one step on the union of the cohort's examples.
+
+        Every client takes one step from the same w, so the weighted average of the w_k is that step.
+        """
+        union = torch.from_numpy(np.concatenate([self.partition[k] for k in S_t])).to(self.data.x.device)
+        share = self.shares(S_t, self.data.y[union] >= 0, w.dtype)
+        _, rates = self.at_once(len(w))
+        pieces = [
+            (examples, part)
+            for examples in slices(len(union), examples_at_once(self.model, self.example, rates))
+            for part in slices(len(w), rates)
+        ]
+        steps = spread(lambda piece: self.step_on(union, share, w, lr, *piece), pieces, self.workers)
+        after = w.clone()
+        for (_, part), step in zip(pieces, steps, strict=True):
+            after[part].add_(step)
+        return after
+
+    def shares(self, S_t: np.ndarray, counted: Tensor, dtype: torch.dtype) -> Tensor:
+        """The share in Σ n_k/m_t F_k of each class that is counted in the cohort's examples (examples, …), in order."""
+        rows = counted.reshape(len(counted), -1)
+        n_k = torch.from_numpy(self.partition.sizes(S_t)).to(rows.device)
+        client = torch.arange(len(n_k), device=rows.device).repeat_interleave(n_k, output_size=len(rows))
+        classes = torch.zeros_like(n_k).index_add_(0, client, rows.sum(1)).clamp(min=1)
+        each = n_k.to(dtype) / n_k.sum() / classes
+        return (rows * each[client, None]).view(counted.shape)
+
+    @torch.inference_mode()
+    def step_on(self, union: Tensor, share: Tensor, w: Tensor, lr: Tensor, examples: slice, part: slice) -> Tensor:
+        """−η times the gradient at w of those examples' shares of the loss: (rates, parameters)."""
+        x, y = self.data[union[examples][None]]
+        weights, into = self.model.stacked(w[part]), self.model.stacked(torch.zeros_like(w[part]))
+        (batch,) = zip(*replicated(Batches(x[None], y[None], share[examples][None, None]), lr[part]), strict=True)
+        descend(self.model, rounded(weights, self.dtype), into, *batch)
+        return self.model.flat(into)
+
+    @property
+    def example(self) -> Tensor:
+        """The first example, prepared: (1, …)."""
+        return self.data[:1][0]
+
+    def at_once(self, rates: int) -> tuple[int, int]:
+        """How many clients, and how many of so many rates, step together; asked once, while a GPU's memory is free."""
+        if rates not in self.fits:
+            self.fits.clear()
+            self.held.clear()
+            longest = min(self.B, self.partition.largest)
+            self.fits[rates] = replicas_at_once(self.model, self.example, int(longest), rates)
+        return self.fits[rates]
+
+    def replicas(self, clients: int, part: slice, w: Tensor, lr: Tensor) -> Replicas:
+        """The replicas of that many clients at those of the rates, all starting from w."""
+        key = clients, part.start, part.stop
+        if key not in self.held:
+            new = Replicas(self.model, w[part], lr[part], clients, self.dtype)
+            if not w.is_cuda:  # a graph is worth keeping, an allocation is not
+                return new
+            self.held[key] = new
+        self.held[key].restart(w[part])
+        return self.held[key]
 
 
 def evaluate(
-    model: Model, w: Tensor, x: Tensor, y: Tensor, scale: Callable[[Tensor], Tensor]
+    model: Model, w: Tensor, data: Examples, dtype: torch.dtype = torch.float32, workers: int = 1
 ) -> tuple[list[float], list[float]]:
-    """Each rate's accuracy and mean cross-entropy over the examples: two lists of R floats."""
-    correct = torch.zeros(len(w), dtype=torch.int64)
-    loss = torch.zeros(len(w), dtype=torch.float64)
-    for start in range(0, len(x), EVALUATION_BATCH):
-        part = slice(start, start + EVALUATION_BATCH)
-        logits = model.logits(w, scale(x[part]).expand(len(w), -1, -1))
-        correct += (logits.argmax(-1) == y[part]).sum(-1)
-        per_example = cross_entropy(logits.transpose(1, 2), y[part].expand(len(w), -1), reduction="none")
-        loss += per_example.sum(-1, dtype=torch.float64)
-    return [count / len(y) for count in correct.tolist()], [total / len(y) for total in loss.tolist()]
+    """Each rate's accuracy and mean cross-entropy over the classes of the examples: two lists of R floats.
+
+    dtype and workers are as in Federation.
+    """
+    example, _ = data[:1]
+    _, rates = replicas_at_once(model, example, 1, len(w))
+    pieces = [
+        (examples, part)
+        for examples in slices(len(data.y), examples_at_once(model, example, rates))
+        for part in slices(len(w), rates)
+    ]
+
+    @torch.inference_mode()
+    def judged(piece: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
+        """How many classes each of the rates got right, and the sum of their cross-entropies."""
+        examples, part = piece
+        weights = rounded(model.stacked(w[part]), dtype)
+        x, y = data[examples]
+        logits, _ = model.forward(weights, x.expand(part.stop - part.start, *x.shape))
+        logits, classes = logits.flatten(1, -2), y.flatten()
+        # −1, where nothing is to be learnt, is never the likeliest class, and is ignored in the loss
+        right = (logits.argmax(-1) == classes).sum(-1)
+        loss = cross_entropy(
+            logits.flatten(0, 1).to(w.dtype), classes.repeat(len(logits)), ignore_index=-1, reduction="none"
+        )
+        return right, loss.view(len(logits), -1).sum(-1, dtype=torch.float64)
+
+    correct = torch.zeros(len(w), dtype=torch.int64, device=w.device)
+    losses = torch.zeros(len(w), dtype=torch.float64, device=w.device)
+    for (_, part), (right, loss) in zip(pieces, spread(judged, pieces, workers), strict=True):
+        correct[part] += right
+        losses[part] += loss
+    counted = (data.y >= 0).sum().item()
+    return [count / counted for count in correct.tolist()], [loss / counted for loss in losses.tolist()]
+
+
+def slices(n: int, size: int) -> list[slice]:
+    """0 to n in pieces of that size, the last one maybe smaller."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def spread(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+    """function of each item, in the items' order, by that many threads, each of which computes alone."""
+    if workers == 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        ahead: deque[Future[Result]] = deque()
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) > 2 * workers:  # so many results wait at most
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

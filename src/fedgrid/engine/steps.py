@@ -1,0 +1,110 @@
+"""Steps of SGD on a stack of replicas: the clients of a cohort, each at every learning rate."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedgrid.models import Model
+
+WARM_UP = 3  # steps before a capture, in which the GPU's libraries choose their kernels
+Weights = list[list[Tensor]]
+
+
+class Batches(NamedTuple):
+    """The batches of several steps, of G clients each.
+
+    x: (steps, G, B, …), inputs; y: int64 (steps, G, B, …), classes, −1 where nothing is to be learnt (no example, or
+    padding); share: (steps, G, B, …), the weight of each class in the loss, 0 where y is −1. The shares of a mean loss
+    sum to 1 over a client's batch.
+    """
+
+    x: Tensor
+    y: Tensor
+    share: Tensor
+
+
+def replicated(batches: Batches, lr: Tensor) -> Batches:
+    """The batches of G clients for their G·R replicas, a client's rates side by side, shares times the rates lr (R,).
+
+    y and share gain a last axis of 1, and y loses its −1, whose share is 0.
+    """
+
+    def widened(tensor: Tensor) -> Tensor:
+        return tensor.unsqueeze(2).expand(-1, -1, len(lr), *tensor.shape[2:]).flatten(1, 2)  # of one client, a view
+
+    rates = lr.view(-1, *[1] * (batches.share.dim() - 2))
+    share = (batches.share.unsqueeze(2) * rates).flatten(1, 2)
+    return Batches(widened(batches.x), widened(batches.y.clamp(min=0)).unsqueeze(-1), share.unsqueeze(-1))
+
+
+def descend(model: Model, weights: Weights, into: Weights, x: Tensor, y: Tensor, share: Tensor) -> None:
+    """into ← into − the gradient, at `weights`, of the cross-entropies' sum weighted by share: one step, as replicated.
+
+    The derivative by the logits is share · (softmax − onehot), in share's precision.
+    """
+    logits, kept = model.forward(weights, x)
+    delta = logits.softmax(-1, dtype=share.dtype).mul_(share).scatter_add_(-1, y, -share)
+    model.descend(weights, into, kept, delta.to(logits.dtype))
+
+
+def rounded(weights: Weights, dtype: torch.dtype) -> Weights:
+    """The weights in another precision."""
+    return [[weight.to(dtype) for weight in mine] for mine in weights]
+
+
+class Replicas:
+    """G clients at R rates and their weights, which SGD changes where they lie.
+
+    A step is captured as a CUDA graph when one of its shape first comes to a GPU, and replayed from then on: one launch
+    in place of a hundred, and nothing waits for the host.
+    """
+
+    def __init__(self, model: Model, w: Tensor, lr: Tensor, clients: int, dtype: torch.dtype) -> None:
+        self.model, self.lr, self.dtype = model, lr, dtype
+        self.exact = w.dtype == dtype
+        self.on_gpu = w.is_cuda
+        self.weights = model.stacked(w.repeat(clients, 1))
+        self.captured: dict[torch.Size, tuple[list[Tensor], Callable[[], None]]] = {}
+
+    def restart(self, w: Tensor) -> None:
+        """Every client from the weights w (R, parameters)."""
+        for mine, given in zip(self.weights, self.model.weights(w), strict=True):
+            for here, there in zip(mine, given, strict=True):
+                here.unflatten(0, (-1, len(w))).copy_(there)
+
+    def epoch(self, batches: Batches) -> None:
+        """w_k ← w_k − η∇ℓ(w_k; b) for each replica and each of its batches."""
+        step = self.replay if self.on_gpu else self.step
+        for x, y, share in zip(*replicated(batches, self.lr), strict=True):
+            step(x, y, share)
+
+    def step(self, x: Tensor, y: Tensor, share: Tensor) -> None:
+        """One step, kernel by kernel: x (G·R, B, …), y and share (G·R, B, …, 1)."""
+        weights = self.weights if self.exact else rounded(self.weights, self.dtype)
+        descend(self.model, weights, self.weights, x, y, share)
+
+    def replay(self, *given: Tensor) -> None:
+        """One step by its graph, captured at need."""
+        shape = given[0].shape
+        if shape not in self.captured:
+            self.captured[shape] = self.capture(*given)
+        held, launch = self.captured[shape]
+        for there, here in zip(held, given, strict=True):
+            there.copy_(here)
+        launch()
+
+    def capture(self, x: Tensor, y: Tensor, share: Tensor) -> tuple[list[Tensor], Callable[[], None]]:
+        """Where such a step's numbers are to be put, and its launch. Shares of 0 leave the weights as they are."""
+        held = [x.clone(), y.clone(), torch.zeros_like(share)]
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UP):
+                self.step(*held)
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.step(*held)
+        return held, graph.replay
