@@ -127,6 +127,22 @@ def test_without_peepholes_the_memory_is_that_of_torch_nn():
     torch.testing.assert_close(layer.forward([W, U, b], x)[0][0], theirs(x[0])[0].detach(), rtol=1e-12, atol=1e-12)
 
 
+def test_the_native_memory_is_the_one_written_here():
+    layer = Lstm(3, 4, peephole=False)
+    weights, x = [random(1, *shape, seed=i) for i, shape in enumerate(layer.shapes)], random(1, 7, 5, 3)
+    delta, made = random(1, 7, 5, 4, seed=9), {}
+    for dtype in (torch.float32, torch.float64):  # oneDNN has no float64
+        given = [weight.to(dtype) for weight in weights]
+        assert layer.native(x.to(dtype)) == (dtype == torch.float32 and torch.backends.mkldnn.is_available())
+        with torch.inference_mode():
+            out, kept = layer.forward(given, x.to(dtype))
+            by_x = layer.descend(given, given, kept, delta.to(dtype), False)
+        made[dtype] = [tensor.double() for tensor in (out, by_x, *given)]
+    for ours, theirs in zip(made[torch.float32], made[torch.float64], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert not Lstm(3, 4).native(x.float()) and not layer.native(random(2, 7, 5, 3).float())
+
+
 @pytest.mark.parametrize(
     ("size", "window", "stride", "edges"),
     # tf.nn.max_pool's SAME: ceil(size / stride) windows, what is missing split evenly, the odd pixel at the end

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from fedgrid import fedavg
 from fedgrid.engine.memory import examples_at_once, replicas_at_once
-from fedgrid.engine.steps import Batches, Replicas, descend, replicated, rounded
+from fedgrid.engine.steps import Batches, Replicas, Weights, descend, replicated, rounded
 from fedgrid.models import Model
 from fedgrid.partition import Partition
 
@@ -131,15 +132,13 @@ class Federation:
         union = torch.from_numpy(np.concatenate([self.partition[k] for k in S_t])).to(self.data.x.device)
         share = self.shares(S_t, self.data.y[union] >= 0, w.dtype)
         _, rates = self.at_once(len(w))
-        pieces = [
-            (examples, part)
-            for examples in slices(len(union), examples_at_once(self.model, self.example, rates))
-            for part in slices(len(w), rates)
-        ]
-        steps = spread(lambda piece: self.step_on(union, share, w, lr, *piece), pieces, self.workers)
-        after = w.clone()
-        for (_, part), step in zip(pieces, steps, strict=True):
-            after[part].add_(step)
+        after, at_once = w.clone(), examples_at_once(self.model, self.example, rates)
+        for part in slices(len(w), rates):
+            weights = rounded(self.model.stacked(w[part]), self.dtype)
+            pieces = [(union[some], share[some]) for some in slices(len(union), at_once)]
+            step = partial(self.step_on, weights, lr[part])
+            for moved in spread(step, pieces, self.workers):
+                after[part].add_(moved)
         return after
 
     def shares(self, S_t: np.ndarray, counted: Tensor, dtype: torch.dtype) -> Tensor:
@@ -152,12 +151,13 @@ class Federation:
         return (rows * each[client, None]).view(counted.shape)
 
     @torch.inference_mode()
-    def step_on(self, union: Tensor, share: Tensor, w: Tensor, lr: Tensor, examples: slice, part: slice) -> Tensor:
-        """−η times the gradient at w of those examples' shares of the loss: (rates, parameters)."""
-        x, y = self.data[union[examples][None]]
-        weights, into = self.model.stacked(w[part]), self.model.stacked(torch.zeros_like(w[part]))
-        (batch,) = zip(*replicated(Batches(x[None], y[None], share[examples][None, None]), lr[part]), strict=True)
-        descend(self.model, rounded(weights, self.dtype), into, *batch)
+    def step_on(self, weights: Weights, lr: Tensor, piece: tuple[Tensor, Tensor]) -> Tensor:
+        """−η times the gradient of those examples' shares of the loss: (R, parameters)."""
+        chosen, share = piece
+        x, y = self.data[chosen[None, None]]
+        (batch,) = zip(*replicated(Batches(x, y, share[None, None]), lr), strict=True)
+        into = [[torch.zeros_like(weight, dtype=share.dtype) for weight in mine] for mine in weights]
+        descend(self.model, weights, into, *batch)
         return self.model.flat(into)
 
     @property
@@ -195,34 +195,27 @@ def evaluate(
     """
     example, _ = data[:1]
     _, rates = replicas_at_once(model, example, 1, len(w))
-    pieces = [
-        (examples, part)
-        for examples in slices(len(data.y), examples_at_once(model, example, rates))
-        for part in slices(len(w), rates)
-    ]
-
-    @torch.inference_mode()
-    def judged(piece: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
-        """How many classes each of the rates got right, and the sum of their cross-entropies."""
-        examples, part = piece
-        weights = rounded(model.stacked(w[part]), dtype)
-        x, y = data[examples]
-        logits, _ = model.forward(weights, x.expand(part.stop - part.start, *x.shape))
-        logits, classes = logits.flatten(1, -2), y.flatten()
-        # −1, where nothing is to be learnt, is never the likeliest class, and is ignored in the loss
-        right = (logits.argmax(-1) == classes).sum(-1)
-        loss = cross_entropy(
-            logits.flatten(0, 1).to(w.dtype), classes.repeat(len(logits)), ignore_index=-1, reduction="none"
-        )
-        return right, loss.view(len(logits), -1).sum(-1, dtype=torch.float64)
-
-    correct = torch.zeros(len(w), dtype=torch.int64, device=w.device)
-    losses = torch.zeros(len(w), dtype=torch.float64, device=w.device)
-    for (_, part), (right, loss) in zip(pieces, spread(judged, pieces, workers), strict=True):
-        correct[part] += right
-        losses[part] += loss
+    at_once, correct, losses = examples_at_once(model, example, rates), [], []
+    for part in slices(len(w), rates):
+        judge = partial(judged, model, rounded(model.stacked(w[part]), dtype), w.dtype, data)
+        right, loss = zip(*spread(judge, slices(len(data.y), at_once), workers), strict=True)
+        correct.append(torch.stack(right).sum(0))
+        losses.append(torch.stack(loss).sum(0))
     counted = (data.y >= 0).sum().item()
-    return [count / counted for count in correct.tolist()], [loss / counted for loss in losses.tolist()]
+    return [n / counted for n in torch.cat(correct).tolist()], [loss / counted for loss in torch.cat(losses).tolist()]
+
+
+@torch.inference_mode()
+def judged(model: Model, weights: Weights, dtype: torch.dtype, data: Examples, some: slice) -> tuple[Tensor, Tensor]:
+    """How many classes of those examples each rate gets right, and the sum of their cross-entropies in dtype."""
+    x, y = data[some]
+    rates = len(weights[model.first][0])
+    logits, _ = model.forward(weights, x.expand(rates, *x.shape))
+    logits, classes = logits.flatten(1, -2), y.flatten()
+    # −1, where nothing is to be learnt, is never the likeliest class, and is ignored in the loss
+    right = (logits.argmax(-1) == classes).sum(-1)
+    loss = cross_entropy(logits.flatten(0, 1).to(dtype), classes.repeat(rates), ignore_index=-1, reduction="none")
+    return right, loss.view(rates, -1).sum(-1, dtype=torch.float64)
 
 
 def slices(n: int, size: int) -> list[slice]:
@@ -235,11 +228,16 @@ def spread(function: Callable[[Item], Result], items: Sequence[Item], workers: i
     if workers == 1:
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        ahead: deque[Future[Result]] = deque()
-        for item in items:
-            ahead.append(pool.submit(function, item))
-            if len(ahead) > 2 * workers:  # so many results wait at most
-                yield ahead.popleft().result()
-        while ahead:
+    ahead: deque[Future[Result]] = deque()
+    for item in items:
+        ahead.append(threads(workers).submit(function, item))
+        if len(ahead) > 2 * workers:  # so many results wait at most
             yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
+
+
+@cache
+def threads(workers: int) -> ThreadPoolExecutor:
+    """That many threads, kept: new ones would begin each round with memory they have never touched."""
+    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))

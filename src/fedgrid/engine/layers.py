@@ -53,6 +53,9 @@ class Weightless:
     flops = 0
 
 
+threshold_backward = torch.ops.aten.threshold_backward.grad_input
+
+
 def subtract_product(into: Tensor, a: Tensor, b: Tensor) -> None:
     """into ← into − a·b, batched; where a and b are of lower precision, the sum is still of into's."""
     if into.dtype == a.dtype:
@@ -76,14 +79,14 @@ class View(Weightless):
 
 @dataclass(frozen=True)
 class Relu(Weightless):
-    """max(x, 0), elementwise. It overwrites its input, which no layer before it needs."""
+    """max(x, 0), elementwise. It overwrites its input and the derivative by its output, which no other layer needs."""
 
     def forward(self, weights: Weights, x: Tensor) -> tuple[Tensor, Any]:
         out = x.relu_()
         return out, out
 
     def descend(self, weights: Weights, into: Weights, kept: Any, delta: Tensor, first: bool) -> Tensor:
-        return torch.ops.aten.threshold_backward(delta, kept, 0)
+        return threshold_backward(delta, kept, 0, grad_input=delta)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,8 @@ class Lstm:
     Weights: W (4·units, inputs), U (4·units, units), b (1, 4·units), gates in the order i, f, g, o; with peepholes
     also p (3, units), in the order i, f, o. One bias vector, as the paper's counts need it.
 
-    Inside, tensors are (steps, R, batch, …): a step's numbers lie together.
+    Inside, tensors are (steps, R, batch, …): a step's numbers lie together. A single replica without peepholes has the
+    CPU's native kernel.
     """
 
     inputs: int
@@ -71,6 +72,8 @@ class Lstm:
         return 2 * (self.inputs + self.units) * 4 * self.units
 
     def forward(self, weights: Weights, x: Tensor) -> tuple[Tensor, Any]:
+        if self.native(x):
+            return self.native_forward(weights, x)
         W, U, b = weights[:3]
         R, batch, steps, _ = x.shape
         x = x.transpose(1, 2).flatten(1, 2)  # (R, steps·batch, inputs)
@@ -95,6 +98,8 @@ class Lstm:
         return h[1:].permute(1, 2, 0, 3), (x, h, c, squashed, gates)
 
     def descend(self, weights: Weights, into: Weights, kept: Any, delta: Tensor, first: bool) -> Tensor:
+        if self.native(kept[0]):
+            return self.native_descend(weights, into, kept, delta)
         W, U = weights[:2]
         x, h, c, squashed, gates = kept
         steps, R, batch, _ = squashed.shape
@@ -129,6 +134,39 @@ class Lstm:
             into[3].sub_((by_z[..., [0, 1, 3], :] * seen).sum((0, 2)))
         return by_x
 
+    def native(self, x: Tensor) -> bool:
+        """Whether the native kernel serves this input."""
+        one = not self.peephole and len(x) == 1 and x.dtype == torch.float32
+        return one and x.device.type == "cpu" and torch.backends.mkldnn.is_available()
 
+    def native_forward(self, weights: Weights, x: Tensor) -> tuple[Tensor, Any]:
+        """`forward` by oneDNN."""
+        x = x.transpose(1, 2).contiguous()
+        sizes = LSTM, self.units, 1, True, False, False  # one layer, with biases, one direction, steps first
+        # only where autograd could follow does it keep what its backward pass needs
+        with torch.inference_mode(False), torch.enable_grad():
+            made = torch.ops.aten.mkldnn_rnn_layer(*self.native_inputs(weights, x), False, [], *sizes, True)
+        return made[0].transpose(0, 1).unsqueeze(0), (x, *made)
+
+    def native_descend(self, weights: Weights, into: Weights, kept: Any, delta: Tensor) -> Tensor:
+        """`descend` by oneDNN."""
+        x, out, h, c, space = kept
+        slopes, unread = delta[0].transpose(0, 1).contiguous(), torch.zeros_like(h)  # nothing reads the last state
+        sizes = LSTM, self.units, 1, True, True, False  # as above, but for the places of the flags
+        by_x, *by_weights = torch.ops.aten.mkldnn_rnn_layer_backward(
+            *(*self.native_inputs(weights, x), out, h, c, slopes, unread, unread), False, *sizes, [], False, space
+        )
+        for weight, by_weight in zip(into, by_weights, strict=False):
+            weight[0].sub_(by_weight)
+        return by_x.transpose(0, 1).unsqueeze(0)
+
+    def native_inputs(self, weights: Weights, x: Tensor) -> tuple[Tensor, ...]:
+        """What oneDNN's kernels begin with: x (steps, batch, inputs), W, U, b, a second bias, and the zero state."""
+        W, U, b = (weight[0] for weight in weights)
+        zero = x.new_zeros(x.shape[2], self.units)
+        return x[0], W, U, b[0], torch.zeros_like(b[0]), zero, zero
+
+
+LSTM = 2  # among oneDNN's recurrent layers
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward.grad_input
