@@ -564,3 +564,65 @@ def test_a_damaged_raw_file_is_refused_by_its_name(laid_out, tmp_path, damage):
     path.parent.mkdir()
     path.write_bytes(damage((laid_out.raw / "digits/digits.npz").read_bytes()))
     assert str(path) in refusal(job.load_data, "digits", tmp_path)
+
+
+# Threads, devices, scale
+
+
+@pytest.mark.parametrize("settings", [PLAIN, FEDSGD], ids=["fedavg", "fedsgd"])
+def test_a_record_does_not_depend_on_the_threads_that_share_its_work(run, settings, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    alone = run(settings)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    shared = run(settings)
+    assert (alone["provenance"]["hardware"]["threads"], shared["provenance"]["hardware"]["threads"]) == (1, 3)
+    assert outcome(alone) == outcome(shared)
+
+
+@pytest.mark.parametrize("wanted", ["0", "-1", "two", ""])
+def test_a_number_of_threads_that_is_none_is_refused(run, wanted, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    with pytest.raises(ValueError, match=f"^OMP_NUM_THREADS is '{wanted}'; it must be a whole number from 1$"):
+        run(PLAIN)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_tf32_without_a_gpu_is_refused(run):
+    with pytest.raises(ValueError, match="precision tf32 needs a GPU, and this process sees none"):
+        run(PLAIN | {"precision": "tf32"})
+
+
+def test_bf16_learns_what_float32_does(run):
+    settings = PLAIN | {"lr": [0.1], "train_loss": False}
+    exact, rounded = run(settings), run(settings | {"precision": "bf16"})
+    assert rounded["settings"]["precision"] == "bf16" and "precision" not in exact["settings"]
+    ours, theirs = (one["curves"]["rates"][0]["test_loss"] for one in (rounded, exact))
+    assert ours != theirs
+    assert ours == pytest.approx(theirs, rel=0.05)
+    assert theirs[-1] < 0.8 * theirs[0]
+
+
+AMONG = """
+import resource, sys
+from pathlib import Path
+from fedgrid import job
+from fedgrid.cells import cell
+K, folder, raw = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+settings = {"task": "digits_2nn", "partition": "population", "K": K, "C": 10 / K, "E": 1, "B": 5, "lr": 0.1}
+one = cell(settings | {"targets": [], "rounds": 20})
+dataset = job.load_data("digits", raw)
+drawn = job.draw_partition(dataset, "population", K, 0)
+job.write_partition(drawn, dataset, folder / f"{one.partition_name}.npz")
+del drawn
+done = job.run(one, raw, folder, folder)
+print(done["provenance"]["examples"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_a_cell_among_a_million_clients_takes_little_more_memory_than_one_among_a_hundred(laid_out, tmp_path):
+    used = {}
+    for K in (100, 10**6):
+        command = [sys.executable, "-c", AMONG, str(K), str(tmp_path), str(laid_out.raw)]
+        examples, used[K] = map(int, subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
+        assert examples == 20 * 10 * 15
+    assert used[10**6] - used[100] < 200  # MB

@@ -1,0 +1,68 @@
+"""Plain PyTorch, as one would write it: torch.nn, autograd and torch.optim.SGD, client after client, at one rate."""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from fedgrid.engine.federation import Examples
+from fedgrid.models import MNIST_CNN, Model
+
+
+class Recurrent(nn.Module):
+    """An embedding, torch.nn.LSTM (which has no peepholes) and a linear layer."""
+
+    def __init__(self, vocabulary: int, width: int, units: int, depth: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.memory = nn.LSTM(width, units, depth, batch_first=True)
+        self.out = nn.Linear(units, vocabulary)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, steps) → (batch, steps, vocabulary)."""
+        out, _ = self.memory(self.embedding(x))
+        return self.out(out)
+
+
+def network(model: Model) -> nn.Module:
+    """torch.nn's network of that kind and size."""
+    first: Any = model.layers[0]
+    if model.unroll > 1:
+        memories = [layer for layer in model.layers if hasattr(layer, "units")]
+        return Recurrent(first.vocabulary, first.width, memories[0].units, len(memories))
+    if model == MNIST_CNN:
+        convolutions = [
+            layer
+            for inputs, outputs in ((1, 32), (32, 64))
+            for layer in (nn.Conv2d(inputs, outputs, 5, padding="same"), nn.ReLU(), nn.MaxPool2d(2))
+        ]
+        dense = [nn.Flatten(), nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, 10)]
+        return nn.Sequential(nn.Unflatten(1, (1, 28, 28)), *convolutions, *dense)
+    widths = [first.inputs, *(layer.outputs for layer in model.layers if hasattr(layer, "outputs"))]
+    layers = [layer for inputs, outputs in pairwise(widths) for layer in (nn.Linear(inputs, outputs), nn.ReLU())]
+    return nn.Sequential(*layers[:-1])
+
+
+def train(net: nn.Module, clients: list[Tensor], data: Examples, B: int, lr: float) -> None:
+    """A round of FedAvg with E = 1: each client from the same weights, then their average."""
+    begun = [p.detach().clone() for p in net.parameters()]
+    sums = [torch.zeros_like(p) for p in begun]
+    optimizer = torch.optim.SGD(net.parameters(), lr)
+    total = sum(map(len, clients))
+    for mine in clients:
+        with torch.no_grad():
+            for p, start in zip(net.parameters(), begun, strict=True):
+                p.copy_(start)
+        for b in mine[torch.randperm(len(mine))].split(B):
+            x, y = data[b]
+            optimizer.zero_grad()
+            cross_entropy(net(x).flatten(0, -2), y.flatten()).backward()
+            optimizer.step()
+        with torch.no_grad():
+            for total_p, p in zip(sums, net.parameters(), strict=True):
+                total_p.add_(p, alpha=len(mine) / total)
+    with torch.no_grad():
+        for p, average in zip(net.parameters(), sums, strict=True):
+            p.copy_(average)

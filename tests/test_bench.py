@@ -1,0 +1,58 @@
+"""The bench measures what it says; how fast anything is, no test asserts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from bench import loops, rounds
+from fedgrid import models
+from fedgrid.calibrate import examples
+from fedgrid.streams import stream
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", ["MNIST_2NN", "MNIST_CNN", "CHAR_LSTM", "WORD_LSTM", "DIGITS_2NN"])
+def test_the_plain_loops_network_is_of_the_same_size(name):
+    """But for peepholes, which torch.nn.LSTM lacks, and its second bias."""
+    model, net = getattr(models, name), loops.network(getattr(models, name))
+    memories = [layer for layer in model.layers if hasattr(layer, "peephole")]
+    gates = sum(4 * layer.units - 3 * layer.units for layer in memories)
+    assert sum(p.numel() for p in net.parameters()) == model.parameters + gates
+    data = examples(model, 3, stream(0, "x"), torch.device("cpu"))
+    x, y = data[:3]
+    assert torch.isfinite(cross_entropy(net(x).flatten(0, -2), y.flatten()))
+
+
+def test_the_plain_loop_averages_what_its_clients_learn_by_sgd():
+    net = torch.nn.Linear(2, 2, bias=False)
+    begun = net.weight.detach().clone()
+    data = examples(models.dense(2, 2), 6, stream(0, "x"), torch.device("cpu"))
+    expected = torch.zeros(2, 2)
+    for mine in ([0, 1], [2, 3, 4, 5]):
+        W = begun.clone().requires_grad_()
+        x, y = data[torch.tensor(mine)]
+        (gradient,) = torch.autograd.grad(cross_entropy(x @ W.T, y), W)
+        expected += len(mine) / 6 * (begun - 0.5 * gradient)
+    loops.train(net, [torch.tensor([0, 1]), torch.tensor([2, 3, 4, 5])], data, 4, 0.5)
+    torch.testing.assert_close(net.weight.detach(), expected)
+
+
+def test_a_row_says_what_was_done_and_how_fast():
+    work = rounds.Workload("DIGITS_2NN", 10, rates=2, cohort=2, each=20, clients=200, workers=2)
+    row = rounds.measure(work, torch.device("cpu"), turns=1)
+    wanted = {"model", "device", "cohort", "batch_size", "examples_per_second", "gflops", "share_of_matmul", "peak_mb"}
+    assert wanted <= set(row) and json.loads(json.dumps(row)) == row
+    assert row["gflops"] == pytest.approx(row["examples_per_second"] * models.DIGITS_2NN.flops / 1e9)
+    assert row["share_of_matmul"] == pytest.approx(row["gflops"] / row["matmul_gflops"])
+    assert 50 < row["peak_mb"] < 24_000
+
+
+def test_an_unknown_option_is_one_line_and_a_status():
+    done = subprocess.run([sys.executable, "-m", "bench", "--jsn"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and "--jsn" in done.stderr
