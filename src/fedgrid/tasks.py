@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedgrid.datasets import Dataset
-from fedgrid.models import DIGITS_2NN, MNIST_2NN, Model
+from fedgrid.models import DIGITS_2NN, MNIST_2NN, MNIST_CNN, Model
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Task:
 
 TASKS: dict[str, Task] = {
     "mnist_2nn": Task("mnist", MNIST_2NN),
+    "mnist_cnn": Task("mnist", MNIST_CNN),
     "digits_2nn": Task("digits", DIGITS_2NN),
 }
 
