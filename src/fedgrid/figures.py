@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
@@ -118,7 +119,7 @@ def draw(artefact: Artefact, lines: list[Line]) -> Figure:
     }
     if handles:
         figure.legend(handles.values(), handles.keys(), loc="outside right center", fontsize=8)
-    figure.suptitle(artefact.title, fontsize=9)
+    figure.suptitle(fill(artefact.title, 60 * len(panels)), fontsize=9)  # a single panel is narrow
     return figure
 
 
