@@ -166,7 +166,7 @@ def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints:
     The same call later resumes there.
     """
     torch.set_num_threads(1)  # within an operation: there, threads would wait for one another
-    threads = workers()
+    threads = workers() if device(cell) == race.CPU else 1  # a GPU's clients are trained together
     dataset = load_data(cell.dataset, raw)
     drawn = read_partition(partitions / f"{cell.partition_name}.npz", dataset)
     who = identity(cell, dataset, drawn)
