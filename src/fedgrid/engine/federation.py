@@ -106,7 +106,8 @@ class Federation:
     def orders(self, t: int, clients: np.ndarray) -> Iterator[np.ndarray]:
         """Each epoch's examples, step by step: indices (steps, clients, B), NOBODY where a client has none left."""
         sizes = self.partition.sizes(clients)
-        B = int(min(self.B, sizes.max()))
+        # a GPU captures a step per shape: there, one that serves every cohort
+        B = int(min(self.B, self.partition.largest if self.data.x.is_cuda else sizes.max()))
         steps = -(-sizes.max() // B)
         each = [fedavg.epochs(self.partition[k], self.E, self.stream("client", t, k), self.shuffle) for k in clients]
         for epoch in zip(*each, strict=True):
