@@ -325,6 +325,18 @@ def test_a_step_never_asks_the_device_for_a_number(kind):
     assert model.flat(replicas.weights).shape == (6, model.parameters)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_replicas_that_restart_are_those_of_their_new_weights(kind):
+    """As on a GPU, where they are kept from round to round."""
+    model = KINDS[kind][0]
+    w, lr = torch.stack([start(model, torch.float32) * factor for factor in (1, 2)]), torch.tensor(LRS[:2])
+    kept = Replicas(model, torch.zeros_like(w), lr, 3, torch.float32)
+    kept.restart(w)
+    new = Replicas(model, w, lr, 3, torch.float32)
+    assert model.flat(kept.weights).equal(model.flat(new.weights))
+    assert model.flat(kept.weights).equal(torch.cat([w, w, w]))
+
+
 @pytest.mark.parametrize("n", [1, N, 1000, 2 * 1000 + 7])
 @pytest.mark.parametrize("kind", KINDS)
 def test_evaluation_is_a_plain_computation_over_all_examples(kind, n):
