@@ -28,7 +28,9 @@ def pace(cell: Cell, train: int) -> float:
     torch.set_num_threads(1)
     here, (dtype, _) = device(cell), PRECISIONS[cell.precision]
     model, n_k, rng = TASKS[cell.task].model, max(train // cell.K, 1), stream(0, "calibrate")
-    clients = cohort_size(cell) if here.type == "cuda" else 1
+    clients = 1
+    if here.type == "cuda" and isinstance(cell, Race):
+        clients = fedavg.cohort_size(cell.K, cell.C, cell.rounding)
     data = examples(model, clients * n_k, rng, here, dtype)
     everyone = Partition(np.arange(clients * n_k), np.arange(clients + 1) * n_k)
     draw: fedavg.Stream = lambda *keys: stream(0, *keys)  # noqa: E731
@@ -45,11 +47,6 @@ def pace(cell: Cell, train: int) -> float:
         rounds += 1
         a_round(rounds)
     return rounds * clients * n_k * len(cell.lr) / (time.perf_counter() - began)
-
-
-def cohort_size(cell: Cell) -> int:
-    """m, the clients of a round."""
-    return max(fedavg.ROUNDINGS[cell.rounding](cell.C * cell.K), 1) if isinstance(cell, Race) else 1
 
 
 def examples(

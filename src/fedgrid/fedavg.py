@@ -27,10 +27,14 @@ Stream = Callable[..., np.random.Generator]
 Loss = Callable[[Tensor, np.ndarray], Tensor]
 
 
+def cohort_size(K: int, C: float, rounding: str = "nearest") -> int:
+    """m = max(C·K, 1), the clients of a round."""
+    return max(ROUNDINGS[rounding](C * K), 1)
+
+
 def cohort(K: int, C: float, rng: np.random.Generator, rounding: str = "nearest") -> np.ndarray:
     """S_t: a random set of m = max(C·K, 1) clients, sorted, as int64 (m,)."""
-    m = max(ROUNDINGS[rounding](C * K), 1)
-    return np.sort(rng.choice(K, m, replace=False))
+    return np.sort(rng.choice(K, cohort_size(K, C, rounding), replace=False))
 
 
 def epochs(P_k: np.ndarray, E: int, rng: np.random.Generator, shuffle: str = "every_epoch") -> Iterator[np.ndarray]:

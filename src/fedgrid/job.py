@@ -211,7 +211,7 @@ def run_race(
             if now - shown >= PROGRESS_SECONDS:
                 print(progress(cell, lap, (lap.t - first) / (now - began)), file=sys.stderr, flush=True)
                 shown = now
-    m = len(fedavg.cohort(cell.K, cell.C, stream(cell.seed, "cohort", 1), cell.rounding))
+    m = fedavg.cohort_size(cell.K, cell.C, cell.rounding)
     sent = 4 * TASKS[cell.task].model.parameters * m * lap.t
     return {
         "result": race.result(cell, lap),

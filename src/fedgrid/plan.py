@@ -14,7 +14,7 @@ from tabulate import tabulate
 from fedgrid import paper
 from fedgrid.artefacts import Artefact
 from fedgrid.cells import Cell, Race
-from fedgrid.fedavg import ROUNDINGS
+from fedgrid.fedavg import cohort_size
 from fedgrid.tasks import TASKS
 
 DATASETS = Path("params/datasets.yaml")
@@ -55,7 +55,7 @@ def training_examples(dataset: str, declared: Path = DATASETS) -> int:
 
 def examples_per_round(cell: Cell, train: int) -> float:
     """Examples that all rates train on in a round, of `train` examples in the dataset."""
-    m = max(ROUNDINGS[cell.rounding](cell.C * cell.K), 1) if isinstance(cell, Race) else 2
+    m = cohort_size(cell.K, cell.C, cell.rounding) if isinstance(cell, Race) else 2
     return m * train / cell.K * cell.E * len(cell.lr)
 
 
