@@ -83,7 +83,7 @@ def measure(work: Workload, device: torch.device, turns: int = TURNS) -> dict[st
     peak = memory(device)  # before anything else is asked for
 
     few = slice(0, min(max(int(EVALUATED / model.forward_flops), 1), len(data.y)))
-    tested = Examples(data.x[few], data.y[few], data.prepare)
+    tested = Examples(data.x[few], data.y[few], data.inputs)
     net, clients = loops.network(model).to(device), [torch.from_numpy(held[k]).to(device) for k in range(work.cohort)]
     a = torch.randn(SIZE, SIZE, device=device)
     tasks: dict[str, Callable[[], Any]] = {

@@ -217,7 +217,12 @@ OTHER = {
     "evaluate": "every_round",
     "train_loss": True,
     "precision": "bf16",
+    "lrn": False,
+    "l2": False,
+    "decay": 0.99,
+    "decay_per": "round",
 }
+SGD = RACE | {"algorithm": "sgd", "K": 1, "C": 1, "E": 1}  # plain SGD has no clients
 
 
 def test_a_setting_that_came_later_leaves_every_earlier_record_its_name():
@@ -231,10 +236,25 @@ def test_a_setting_that_came_later_leaves_every_earlier_record_its_name():
 
 
 def test_a_cell_of_any_other_setting_has_another_name():
-    assert set(OTHER) == {field.name for field in dataclasses.fields(Race)}
+    assert {*OTHER, "algorithm"} == {field.name for field in dataclasses.fields(Race)}
     cells = [cell(RACE), *(cell(RACE | {key: value}) for key, value in OTHER.items())]
+    cells += [cell(SGD), cell(SGD | {"algorithm": "fedavg"})]
     cells += [cell(RACE | {"B": INF}), cell(RACE | {"lr": 0.1}), cell(RACE | {"targets": []})]
     assert len({one.name for one in cells}) == len(cells)
+
+
+@pytest.mark.parametrize("key", ["K", "C", "E"])
+def test_plain_sgd_is_refused_where_it_is_given_clients(key):
+    assert names(refusal(cell, SGD | {key: 2 if key != "C" else 0.1}), key)
+    assert re.fullmatch(r"digits_2nn-iid-sgd-B10-s0-[0-9a-f]{10}", cell(SGD).name)
+
+
+def test_normalisation_and_penalty_can_be_taken_from_the_cifar_model_and_from_no_other():
+    plain, other = cell(RACE | {"task": "cifar", "lrn": False, "l2": False}).model, cell(RACE | {"lrn": False}).model
+    assert {type(layer).__name__ for layer in plain.layers} == {"View", "Conv2d", "MaxPool", "Relu", "Linear"}
+    assert [layer.penalty for layer in plain.layers if hasattr(layer, "penalty")] == [0, 0, 0]
+    assert plain.parameters == cell(RACE | {"task": "cifar"}).model.parameters == 1_068_298
+    assert other == cell(RACE).model
 
 
 def test_an_average_of_any_other_setting_has_another_name():

@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d, cross_entropy, linear, max_pool2d, relu
 
 from fedgrid import fedavg
 from fedgrid.engine import federation as engine
-from fedgrid.engine.federation import Examples, Federation, evaluate
+from fedgrid.engine.federation import Examples, Federation, Inputs, evaluate
 from fedgrid.engine.memory import activations, fitting, replicas_at_once
 from fedgrid.engine.steps import Batches, Replicas
 from fedgrid.models import CHAR_LSTM, MNIST_2NN, MNIST_CNN, convolutional, dense, recurrent
@@ -110,7 +110,7 @@ def specified(kind, P, lr, count, dtype, seed=3, **settings):
 
 def federation(kind, P, dtype=torch.float64, seed=3, **settings):
     model, _, examples = kind
-    data = Examples(*examples(), prepare(dtype))
+    data = Examples(*examples(), Inputs(prepare(dtype)))
     return Federation(model, data, P, stream=partial(stream, seed), dtype=dtype, **settings)
 
 
@@ -125,7 +125,8 @@ def raced(kind, P, lrs, count, dtype, **settings):
 
 
 def partition(kind, K):
-    return draw(kind, images(1)()[1].numpy(), K, stream(0, "partition"))
+    clients = np.sort(stream(0, "clients").choice(np.arange(1, N), K - 1, replace=False))
+    return draw(kind, images(1)()[1].numpy(), K, stream(0, "partition"), np.array([0, *clients, N]))
 
 
 def distance(kind, P, dtype, count=5, lrs=LRS, **settings):
@@ -210,7 +211,7 @@ def test_nothing_depends_on_the_number_of_workers(kind, settings, monkeypatch):
     monkeypatch.setattr(engine, "examples_at_once", lambda *_: 10)
     P = partition("shards_unbalanced", 10)
     model, _, examples = KINDS[kind]
-    data = Examples(*examples(), prepare(torch.float32))
+    data = Examples(*examples(), Inputs(prepare(torch.float32)))
     alone = raced(KINDS[kind], P, LRS, 4, torch.float32, **settings)
     for workers in (2, 3):
         shared = raced(KINDS[kind], P, LRS, 4, torch.float32, workers=workers, **settings)
@@ -303,7 +304,7 @@ def test_bf16_rounds_products_and_not_the_sum_of_steps(kind):
     exact = raced(KINDS[kind], P, [1e-4], 4, torch.float32, **settings)[-1]
     w, lr = start(KINDS[kind][0], torch.float32)[None], torch.tensor([1e-4])
     model, _, examples = KINDS[kind]
-    data = Examples(*examples(), prepare(torch.bfloat16))
+    data = Examples(*examples(), Inputs(prepare(torch.bfloat16)))
     clients = Federation(model, data, P, stream=partial(stream, 3), dtype=torch.bfloat16, **settings)
     begun = w
     for t in range(1, 5):
@@ -343,7 +344,7 @@ def test_evaluation_is_a_plain_computation_over_all_examples(kind, n):
     model, plain, examples = KINDS[kind]
     x, y = examples(n, seed=5)
     w = torch.stack([start(model, torch.float64) * factor for factor in (-4, 0.5, 1, 30)])
-    accuracy, loss = evaluate(model, w, Examples(x, y, prepare(torch.float64)), torch.float64)
+    accuracy, loss = evaluate(model, w, Examples(x, y, Inputs(prepare(torch.float64))), torch.float64)
     classes = y.flatten().tolist()
     for r in range(len(w)):
         logits = plain(w[r], prepare(torch.float64)(x)).flatten(0, -2)
@@ -355,7 +356,7 @@ def test_evaluation_is_a_plain_computation_over_all_examples(kind, n):
 
 def test_accuracy_does_not_depend_on_the_rates_evaluated_together():
     model, _, examples = DENSE
-    data = Examples(*examples(500, seed=5), prepare(torch.float32))
+    data = Examples(*examples(500, seed=5), Inputs(prepare(torch.float32)))
     w = torch.stack([start(model, torch.float32) * factor for factor in (0.5, 1, 4, 30)])
     together = evaluate(model, w, data)
     for r in range(len(w)):

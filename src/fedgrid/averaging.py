@@ -18,7 +18,7 @@ from fedgrid.models import initial_weights
 from fedgrid.partition import Partition
 from fedgrid.race import CPU, WEIGHTS
 from fedgrid.streams import stream
-from fedgrid.tasks import PRECISIONS, SCALINGS, TASKS
+from fedgrid.tasks import PRECISIONS, TASKS
 
 CHUNK = 10  # averages evaluated together; bounds memory
 
@@ -27,12 +27,12 @@ def training(cell: Averaging, data: Dataset, device: torch.device) -> Examples:
     """The training set on the device."""
     dtype, _ = PRECISIONS[cell.precision]
     x, y = (torch.from_numpy(array).to(device) for array in (data.train_x, data.train_y))
-    return Examples(x, y, SCALINGS[cell.scaling](data, dtype))
+    return Examples(x, y, TASKS[cell.task].inputs(data, cell.scaling, dtype))
 
 
 def parents(cell: Averaging, data: Dataset, partition: Partition, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
     """Initial and final weights of clients 0 and 1: two tensors (2, parameters)."""
-    model, draw, (dtype, _) = TASKS[cell.task].model, partial(stream, cell.seed), PRECISIONS[cell.precision]
+    model, draw, (dtype, _) = cell.model, partial(stream, cell.seed), PRECISIONS[cell.precision]
     federation = Federation(
         model, training(cell, data, device), partition, 1, cell.E, cell.B, draw, shuffle=cell.shuffle, dtype=dtype
     )
@@ -45,7 +45,7 @@ def parents(cell: Averaging, data: Dataset, partition: Partition, device: torch.
 
 def averages(cell: Averaging, data: Dataset, w: Tensor, workers: int = 1) -> dict[str, Any]:
     """θ and the training loss of each θw + (1 − θ)w′, with the losses of the two parents, θ = 1 and θ = 0."""
-    model, examples, (dtype, _) = TASKS[cell.task].model, training(cell, data, w.device), PRECISIONS[cell.precision]
+    model, examples, (dtype, _) = cell.model, training(cell, data, w.device), PRECISIONS[cell.precision]
     theta = np.linspace(*cell.span, cell.points)
     mixtures = torch.stack([t * w[0] + (1 - t) * w[1] for t in (*theta, 1.0, 0.0)])
     losses = [loss for part in mixtures.split(CHUNK) for loss in evaluate(model, part, examples, dtype, workers)[1]]

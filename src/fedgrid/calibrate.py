@@ -8,14 +8,14 @@ import torch
 
 from fedgrid import fedavg
 from fedgrid.cells import Cell, Race
-from fedgrid.engine.federation import Examples, Federation
+from fedgrid.engine.federation import Examples, Federation, Inputs
 from fedgrid.engine.layers import Linear, View
 from fedgrid.engine.recurrent import Embedding
 from fedgrid.job import device
 from fedgrid.models import Model, initial_weights
 from fedgrid.partition import Partition
 from fedgrid.streams import stream
-from fedgrid.tasks import PRECISIONS, TASKS
+from fedgrid.tasks import PRECISIONS
 
 SECONDS = 0.5
 
@@ -27,7 +27,7 @@ def pace(cell: Cell, train: int) -> float:
     """
     torch.set_num_threads(1)
     here, (dtype, _) = device(cell), PRECISIONS[cell.precision]
-    model, n_k, rng = TASKS[cell.task].model, max(train // cell.K, 1), stream(0, "calibrate")
+    model, n_k, rng = cell.model, max(train // cell.K, 1), stream(0, "calibrate")
     clients = 1
     if here.type == "cuda" and isinstance(cell, Race):
         clients = fedavg.cohort_size(cell.K, cell.C, cell.rounding)
@@ -57,9 +57,9 @@ def examples(
     assert isinstance(last, Linear)
     if isinstance(first, Embedding):
         words = torch.from_numpy(rng.integers(first.vocabulary, size=(2, n, model.unroll))).to(device)
-        return Examples(words[0], words[1], lambda x: x)
+        return Examples(words[0], words[1], Inputs(lambda x: x))
     assert isinstance(first, Linear | View)
     pixels = first.inputs if isinstance(first, Linear) else prod(first.shape)
     x = torch.from_numpy(rng.integers(256, size=(n, pixels), dtype=np.uint8)).to(device)
     y = torch.from_numpy(rng.integers(last.outputs, size=n)).to(device)
-    return Examples(x, y, lambda x: x.to(dtype).div_(255))
+    return Examples(x, y, Inputs(lambda x: x.to(dtype).div_(255)))

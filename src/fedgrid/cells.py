@@ -10,10 +10,11 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from fedgrid.curves import SCHEDULES
-from fedgrid.fedavg import ROUNDINGS, SHUFFLES
-from fedgrid.models import INITS
+from fedgrid.fedavg import ALGORITHMS, DECAYS, ROUNDINGS, SHUFFLES
+from fedgrid.inputs import SCALINGS
+from fedgrid.models import INITS, Model
 from fedgrid.partition import PARTITIONS
-from fedgrid.tasks import PRECISIONS, SCALINGS, TASKS
+from fedgrid.tasks import PRECISIONS, TASKS
 
 CHOICES: dict[str, Any] = {
     "task": TASKS,
@@ -24,6 +25,8 @@ CHOICES: dict[str, Any] = {
     "rounding": ROUNDINGS,
     "evaluate": SCHEDULES,
     "precision": PRECISIONS,
+    "algorithm": ALGORITHMS,
+    "decay_per": DECAYS,
 }
 OWN_LISTS = ("lr", "targets")
 LATER = {"later": True}  # of a setting that came after the first records
@@ -47,6 +50,8 @@ class Cell:
     scaling: str = "unit"
     shuffle: str = "every_epoch"
     precision: str = field(default="float32", metadata=LATER)
+    lrn: bool = field(default=True, metadata=LATER)  # the CIFAR-10 model's local response normalisation
+    l2: bool = field(default=True, metadata=LATER)  # and its L2 penalty
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -97,6 +102,11 @@ class Cell:
         """The name of the dataset that the task learns."""
         return TASKS[self.task].dataset
 
+    @cached_property
+    def model(self) -> Model:
+        """What learns it, as the settings have it."""
+        return TASKS[self.task].model.variant(self.lrn, self.l2)
+
     @property
     def partition_name(self) -> str:
         """The name of the partition's file: one per dataset, kind, K and seed."""
@@ -113,18 +123,26 @@ class Race(Cell):
     rounding: str = "nearest"  # of C·K
     evaluate: str = "paper"
     train_loss: bool = False  # also evaluate the loss over the whole training set
+    algorithm: str = field(default="fedavg", metadata=LATER)
+    decay: float = field(default=1.0, metadata=LATER)  # factor on the learning rates
+    decay_per: str = field(default="epoch", metadata=LATER)  # how often it comes in
 
     def bounds(self) -> Iterator[tuple[str, bool, str]]:
         """Each setting's name, whether its value is allowed, and what is."""
         yield from super().bounds()
         yield "C", 0 <= self.C <= 1, "a fraction from 0 to 1"
         yield "rounds", self.rounds >= 1, "a whole number from 1"
+        yield "decay", 0 < self.decay <= 1, "above 0 and at most 1"
+        for name in ("K", "C", "E"):
+            yield name, self.algorithm != "sgd" or getattr(self, name) == 1, "1 for plain SGD, which has no clients"
         yield "targets", all(0 < a < 1 for a in self.targets), "accuracies between 0 and 1"
         yield "targets", sorted(set(self.targets)) == list(self.targets), "rising, none twice"
 
     @property
     def label(self) -> str:
         """The point of the grid."""
+        if self.algorithm == "sgd":
+            return f"sgd-B{self.settings['B']}"
         return f"C{self.C:g}-E{self.E}-B{self.settings['B']}"
 
 
@@ -190,10 +208,11 @@ def flag(value: Any) -> bool:
 READ: dict[str, Callable[[Any], Any]] = {
     "B": number,
     "C": number,
+    "decay": number,
     "lr": rates,
     "targets": lambda targets: tuple(number(target) for target in targets),
     **dict.fromkeys(("E", "K", "seed", "rounds", "points"), whole),
-    **dict.fromkeys(("train_loss", "shared_start"), flag),
+    **dict.fromkeys(("train_loss", "shared_start", "lrn", "l2"), flag),
 }
 
 

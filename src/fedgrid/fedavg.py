@@ -1,8 +1,8 @@
 """Algorithm 1, FederatedAveraging, of McMahan et al. 2017 (arXiv 1602.05629): the specification.
 
 Slow and readable, to be held beside the PDF; symbols are the paper's. The engine does the same work fast and is tested
-equal to this file. FedSGD is the case E = 1, B = inf. Averages are weighted by n_k / m_t over the cohort, as the
-erratum in the arXiv's v4 corrects the printed sum over all K clients.
+equal to this file. FedSGD is the case E = 1, B = inf; plain SGD, Table 3's baseline, has no clients. Averages are
+weighted by n_k / m_t over the cohort, as the erratum in the arXiv's v4 corrects the printed sum over all K clients.
 
 No function here reads a file, a flag, a clock or a global random state.
 """
@@ -22,6 +22,14 @@ ROUNDINGS: dict[str, Callable[[float], int]] = {
 }
 # The paper's ClientUpdate splits P_k into batches before its loop over epochs; practice shuffles in every epoch.
 SHUFFLES = ("every_epoch", "once")
+
+ALGORITHMS = ("fedavg", "sgd")
+# How often the learning rate has decayed before round t, each round a pass over that share of the data. The paper says
+# that rates decay on CIFAR-10, and not when; docs/deviations.md has why its own curves speak for epochs.
+DECAYS: dict[str, Callable[[int, float], int]] = {
+    "epoch": lambda t, share: math.floor(round((t - 1) * share, 9)),
+    "round": lambda t, share: t - 1,
+}
 
 Stream = Callable[..., np.random.Generator]
 Loss = Callable[[Tensor, np.ndarray], Tensor]
@@ -51,6 +59,13 @@ def batches(order: np.ndarray, B: float) -> Iterator[np.ndarray]:
     size = min(B, len(order))
     for start in range(0, len(order), int(size)):
         yield order[start : start + int(size)]
+
+
+def minibatch(n: int, B: float, t: int, stream: Stream) -> np.ndarray:
+    """The examples of plain SGD's t-th update on n of them, int64 (B,): each epoch a fresh order, cut into batches."""
+    epoch, step = divmod(t - 1, math.ceil(n / B))
+    size = int(min(B, n))
+    return stream("epoch", epoch).permutation(n)[step * size :][:size]
 
 
 def client_update(

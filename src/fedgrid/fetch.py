@@ -1,5 +1,7 @@
 """The datasets' files, each from the first source that has it, none kept without its pinned sha256.
 
+Of an archive that differs from mirror to mirror, the md5 of each member is pinned instead.
+
 params/datasets.yaml declares them. FEDGRID_MIRROR, a folder or URL that holds <dataset>/<file>, is asked before the
 hosts. A file in place is never overwritten: the pinned one is left as it is, any other is an error that names it.
 Training imports neither this module nor pooch.
@@ -10,10 +12,13 @@ import os
 import re
 import shutil
 import sys
+import tarfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pooch
@@ -24,6 +29,8 @@ from fedgrid.datasets import digits
 from fedgrid.files import sha256, whole
 
 EMBEDDED: dict[str, Callable[[Path], None]] = {"scikit-learn": digits.extract}
+Pinned = str | dict[str, str]  # sha256, or the md5 of each member of an archive
+NAME = r"\w[\w.-]*"  # of a file or member
 WEB = ("http://", "https://")
 ATTEMPTS = 3  # at one host
 PAUSE = 1.0  # seconds before the second attempt; twice that before the third
@@ -45,8 +52,8 @@ def fetch(name: str, raw: Path = Path("data/raw"), declared: Path = Path("params
     return [bring(raw / dataset / one, files[one], sources) for one in ([file] if file else files)]
 
 
-def read(declared: Path, name: str) -> tuple[list[str], dict[str, str]]:
-    """The dataset's sources, and its files with their sha256; ValueError where they are not declared, or badly."""
+def read(declared: Path, name: str) -> tuple[list[str], dict[str, Pinned]]:
+    """The dataset's sources, and its files with what is pinned; ValueError where they are not declared, or badly."""
     try:
         table = yaml.safe_load(declared.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -61,24 +68,33 @@ def read(declared: Path, name: str) -> tuple[list[str], dict[str, str]]:
         case _:
             raise ValueError(f"{declared}: {name} must have sources, a list, and files, a mapping")
     for file, pinned in files.items():
-        if not (re.fullmatch(r"\w[\w.-]*", str(file)) and re.fullmatch("[0-9a-f]{64}", str(pinned))):
+        if not (re.fullmatch(NAME, str(file)) and well_pinned(pinned)):
             raise ValueError(f"{declared}: {name} has {file!r}: {pinned!r}, which is not a file's name and sha256")
     return [str(source).rstrip("/") for source in sources], files
 
 
-def bring(path: Path, pinned: str, sources: list[str]) -> Path:
+def well_pinned(pinned: Any) -> bool:
+    """Whether that is a sha256, or the md5 of each member of an archive."""
+    if isinstance(pinned, dict):
+        return all(
+            re.fullmatch(NAME, str(one)) and re.fullmatch("[0-9a-f]{32}", str(md5)) for one, md5 in pinned.items()
+        )
+    return bool(re.fullmatch("[0-9a-f]{64}", str(pinned)))
+
+
+def bring(path: Path, pinned: Pinned, sources: list[str]) -> Path:
     """The path, where the pinned file now stands: as it was, or from the first of the sources that has it."""
     if path.exists():
-        if (found := digest(path, path.suffix)) == pinned:
-            return path
-        raise ValueError(f"{path}: its sha256 is {found}, not {pinned} as pinned; delete it and fetch again")
+        if fault := difference(path, path.suffix, pinned):
+            raise ValueError(f"{path}: {fault} as pinned; delete it and fetch again")
+        return path
     tried = []
     for source in sources:
         try:
             with whole(path) as partial:
                 copy(source, path.name, partial)
-                if (found := digest(partial, path.suffix)) != pinned:
-                    raise ValueError(f"sha256 is {found[:12]}…, not {pinned[:12]}…")
+                if fault := difference(partial, path.suffix, pinned):
+                    raise ValueError(fault)
             return path
         except (OSError, ValueError, ImportError) as error:  # requests' own are OSErrors
             tried.append(f"{source}: {reason(error)}")
@@ -86,6 +102,31 @@ def bring(path: Path, pinned: str, sources: list[str]) -> Path:
     mirror = f"set FEDGRID_MIRROR to a folder or URL that holds {path.parent.name}/{path.name}"
     mend = "pip install fedgrid[workflow]" if source in EMBEDDED else mirror
     raise ValueError(f"{path}: not to be had ({'; '.join(tried)}); {mend}")
+
+
+def difference(path: Path, suffix: str, pinned: Pinned) -> str | None:
+    """How the file differs from what is pinned of it; None where it does not."""
+    if isinstance(pinned, str):
+        found = digest(path, suffix)
+        return None if found == pinned else f"its sha256 is {found}, not {pinned}"
+    held = members(path)
+    for name, md5 in pinned.items():
+        if held.get(name) != md5:
+            return f"the md5 of its member {name} is {held.get(name)}, not {md5}"
+    return None
+
+
+def members(path: Path) -> dict[str, str]:
+    """The md5 of each file in a tar archive, in hexadecimal, by its name without folders; none of what is no archive."""
+    found = {}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if file := archive.extractfile(member):
+                    found[Path(member.name).name] = hashlib.md5(file.read()).hexdigest()
+    except (OSError, EOFError, tarfile.TarError, zlib.error):
+        return {}
+    return found
 
 
 def digest(path: Path, suffix: str) -> str:

@@ -19,7 +19,7 @@ from fedgrid.cells import Averaging, Cell, Race
 from fedgrid.curves import best_rate, envelope
 from fedgrid.datasets import DATASETS, Dataset
 from fedgrid.streams import stream
-from fedgrid.tasks import PRECISIONS, TASKS
+from fedgrid.tasks import PRECISIONS
 
 RAW = Path("data/raw")
 PARTITIONS = Path("data/partitions")
@@ -41,7 +41,7 @@ def load_data(name: str, raw: Path = RAW) -> Dataset:
 
 def draw_partition(dataset: Dataset, kind: str, K: int, seed: int) -> partition.Partition:
     """The partition of that dataset, drawn from its own named stream."""
-    return partition.draw(kind, dataset.train_y, K, stream(seed, "partition"))
+    return partition.draw(kind, dataset.train_y, K, stream(seed, "partition"), dataset.clients)
 
 
 def write_partition(drawn: partition.Partition, dataset: Dataset, path: Path) -> None:
@@ -212,7 +212,7 @@ def run_race(
                 print(progress(cell, lap, (lap.t - first) / (now - began)), file=sys.stderr, flush=True)
                 shown = now
     m = fedavg.cohort_size(cell.K, cell.C, cell.rounding)
-    sent = 4 * TASKS[cell.task].model.parameters * m * lap.t
+    sent = 4 * cell.model.parameters * m * lap.t * (cell.algorithm != "sgd")
     return {
         "result": race.result(cell, lap),
         "curves": {"rounds": list(lap.rounds), "rates": [finite(asdict(rate)) for rate in lap.rates]},

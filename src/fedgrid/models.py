@@ -4,7 +4,7 @@ A model's weights are one flat vector, as the paper's w is: (parameters,) or, fo
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from math import prod, sqrt
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedgrid.engine.layers import Conv2d, Layer, Linear, MaxPool, Relu, View
+from fedgrid.engine.layers import Conv2d, Layer, Linear, LocalResponse, MaxPool, Relu, Start, View
 from fedgrid.engine.recurrent import Embedding, Lstm
 
 
@@ -73,6 +73,25 @@ class Model:
             first = depth == self.first
             delta = self.layers[depth].descend(weights[depth], into[depth], kept[depth], delta, first)
 
+    def penalties(self, weights: list[list[Tensor]], lr: Tensor) -> list[tuple[int, Tensor]]:
+        """η·λ·W of each layer that has an L2 penalty λ/2·‖W‖², and its place: what a step subtracts as well.
+
+        weights: R of each; lr: (R,), η of each replica.
+        """
+        rates = lr.view(-1, 1, 1)
+        return [
+            (place, rates * layer.penalty * weights[place][0])
+            for place, layer in enumerate(self.layers)
+            if isinstance(layer, Linear) and layer.penalty
+        ]
+
+    def variant(self, lrn: bool, l2: bool) -> "Model":
+        """The model, or the one without its local response normalisation, or without its L2 penalty."""
+        layers = [layer for layer in self.layers if lrn or not isinstance(layer, LocalResponse)]
+        if not l2:
+            layers = [replace(layer, penalty=0.0) if isinstance(layer, Linear) else layer for layer in layers]
+        return replace(self, layers=tuple(layers))
+
 
 def dense(*widths: int) -> Model:
     """Fully connected layers of those widths with ReLU between them."""
@@ -95,6 +114,22 @@ def convolutional(size: int, classes: int, *channels: int, hidden: int, window: 
     return Model((*layers, View((flat,)), Linear(flat, hidden), Relu(), Linear(hidden, classes)))
 
 
+def tutorial_cifar() -> Model:
+    """The CNN of TensorFlow's CIFAR-10 tutorial (2016), with its initial values and L2 penalty."""
+    size, channels, widths, classes = 24, 64, (384, 192), 10
+    flat = (size // 4) ** 2 * channels
+    first, second = Start(0.05, 0.0), Start(0.05, 0.1)
+    return Model(
+        (
+            *(View((size, size, 3)), Conv2d(size, 3, channels, tutorial=first), MaxPool(3, 2), Relu(), LocalResponse()),
+            *(Conv2d(size // 2, channels, channels, tutorial=second), Relu(), LocalResponse(), MaxPool(3, 2)),
+            *(View((flat,)), Linear(flat, widths[0], Start(0.04, 0.1), penalty=0.004), Relu()),
+            *(Linear(*widths, Start(0.04, 0.1), penalty=0.004), Relu()),
+            Linear(widths[1], classes, Start(1 / widths[1], 0.0)),
+        )
+    )
+
+
 def recurrent(vocabulary: int, width: int, units: int, depth: int, unroll: int, peephole: bool = True) -> Model:
     """An embedding, `depth` layers of LSTM and a softmax over the vocabulary at each position."""
     memories = [Lstm(inputs, units, peephole) for inputs in (width, *[units] * (depth - 1))]
@@ -109,13 +144,13 @@ def truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.nda
     return draws
 
 
-# How a weight of those inputs and outputs starts; the paper is silent. Biases start at zero, but for "torch".
+# How a weight of those inputs and outputs starts; the paper is silent.
 INITS: dict[str, Callable[[tuple[int, int], tuple[int, ...], np.random.Generator], np.ndarray]] = {
     # Glorot & Bengio 2010, uniform: TensorFlow's default
     "glorot": lambda fans, shape, rng: rng.uniform(-1, 1, shape) * sqrt(6 / sum(fans)),
     # He et al. 2015, normal
     "he": lambda fans, shape, rng: rng.standard_normal(shape) * sqrt(2 / fans[0]),
-    # the MNIST tutorial that came with TensorFlow in 2016: truncated normal of 1/√inputs
+    # the tutorials that came with TensorFlow in 2016: truncated normal of the layer's own deviation, or 1/√inputs
     "tutorial": lambda fans, shape, rng: truncated_normal(shape, rng) / sqrt(fans[0]),
     # PyTorch's nn.Linear: uniform in ±1/√inputs, biases alike
     "torch": lambda fans, shape, rng: rng.uniform(-1, 1, shape) / sqrt(fans[0]),
@@ -126,19 +161,32 @@ def initial_weights(model: Model, init: str, rng: np.random.Generator) -> Tensor
     """w_0: float64 (parameters,), drawn layer by layer in the way that INITS names."""
     drawn: list[np.ndarray] = []
     for layer in model.layers:
+        own = layer.tutorial if init == "tutorial" and isinstance(layer, Conv2d | Linear) else Start()
         for shape, fans in zip(layer.shapes, layer.fans, strict=True):
-            if fans:
+            if fans and own.deviation:
+                drawn.append(truncated_normal(shape, rng) * own.deviation)
+            elif fans:
                 inputs = fans
                 drawn.append(INITS[init](fans, shape, rng))
             else:
-                drawn.append(INITS[init](inputs, shape, rng) if init == "torch" else np.zeros(shape))
+                drawn.append(INITS[init](inputs, shape, rng) if init == "torch" else biases(layer, shape, own))
     return torch.from_numpy(np.concatenate([values.ravel() for values in drawn]))
+
+
+def biases(layer: Layer, shape: tuple[int, ...], own: Start) -> np.ndarray:
+    """Zero, or what the tutorial has; an LSTM's forget gate is open at first, by 1, as TensorFlow's cell has it."""
+    start = np.full(shape, own.bias)
+    if isinstance(layer, Lstm):
+        start[:, layer.units : 2 * layer.units] = 1.0
+    return start
 
 
 # MNIST 2NN (section 3): 199,210 parameters.
 MNIST_2NN = dense(784, 200, 200, 10)
 # MNIST CNN (section 3): 1,663,370 parameters, a count that needs SAME padding.
 MNIST_CNN = convolutional(28, 10, 32, 64, hidden=512)
+# CIFAR-10's CNN (section 3): about 10⁶ parameters in the paper, 1,068,298 in the tutorial.
+CIFAR_CNN = tutorial_cifar()
 # Shakespeare's character LSTM (section 3): 866,578 parameters, which need peepholes and a vocabulary of 258.
 CHAR_LSTM = recurrent(vocabulary=258, width=8, units=256, depth=2, unroll=80)
 # The word LSTM (section 3): 4,950,544 parameters.

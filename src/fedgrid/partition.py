@@ -96,7 +96,15 @@ def population(labels: np.ndarray, K: int, rng: np.random.Generator) -> Partitio
     return Partition(rng.permutation(len(labels)), np.arange(K + 1) * (len(labels) // HUNDRED))
 
 
+def natural(clients: np.ndarray, K: int, rng: np.random.Generator) -> Partition:
+    """The data's own clients, roles or authors (section 3), or K drawn from them; `clients` is where each begins."""
+    chosen = np.sort(rng.choice(len(clients) - 1, K, replace=False))
+    held = [np.arange(clients[k], clients[k + 1]) for k in chosen]
+    return Partition(np.concatenate(held), np.cumsum([0, *map(len, held)]))
+
+
 PARTITIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator], Partition]] = {
+    "natural": natural,
     "iid": iid,
     "shards": shards,
     "iid_unbalanced": iid_unbalanced,
@@ -105,8 +113,20 @@ PARTITIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator], Partition
 }
 
 
-def draw(kind: str, labels: np.ndarray, K: int, rng: np.random.Generator) -> Partition:
-    """The partition of that kind among K clients; ValueError where there are fewer examples than slices to cut."""
+def draw(
+    kind: str, labels: np.ndarray, K: int, rng: np.random.Generator, clients: np.ndarray | None = None
+) -> Partition:
+    """The partition of that kind among K clients, given the examples' labels and, if the data have any, own clients.
+
+    ValueError where there are fewer examples than slices to cut, or fewer clients than K; or no clients, or no labels.
+    """
+    if kind == "natural":
+        own = 0 if clients is None else len(clients) - 1
+        if clients is None or own < K:
+            raise ValueError(f"K: the data have {own} clients of their own, not {K}")
+        return natural(clients, K, rng)
+    if labels.ndim > 1 and kind.startswith("shards"):
+        raise ValueError(f"partition {kind} sorts by label, and a text has none; choose natural or iid")
     slices = K if kind.startswith("iid") else HUNDRED if kind == "population" else 2 * K
     if len(labels) < slices:
         raise ValueError(f"K: {len(labels)} examples cannot fill {slices} slices for {K} clients ({kind})")

@@ -15,7 +15,6 @@ from fedgrid import paper
 from fedgrid.artefacts import Artefact
 from fedgrid.cells import Cell, Race
 from fedgrid.fedavg import cohort_size
-from fedgrid.tasks import TASKS
 
 DATASETS = Path("params/datasets.yaml")
 # Examples per second that a cell trains on, over all its rates, on one thread of this machine.
@@ -35,7 +34,7 @@ class Cost:
     @property
     def flops(self) -> float:
         """Expected floating-point operations of training."""
-        return self.examples * TASKS[self.cell.task].model.flops
+        return self.examples * self.cell.model.flops
 
     @property
     def hours(self) -> float:

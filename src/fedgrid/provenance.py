@@ -13,7 +13,10 @@ import yaml
 
 PACKAGE = Path(__file__).parent
 # The modules that a curve depends on. Reports, progress and files may change without moving a number.
-ENGINE = ("streams", "fedavg", "partition", "curves", "models", "tasks", "race", "averaging", "engine/*", "datasets/*")
+ENGINE = (
+    *("streams", "fedavg", "partition", "curves", "models", "inputs", "tasks", "race", "averaging"),
+    *("engine/*", "datasets/*"),
+)
 
 
 def engine_digest() -> str:

@@ -16,10 +16,11 @@ from fedgrid.cells import Race
 from fedgrid.curves import SCHEDULES, best_rate, envelope, rounds_to_target
 from fedgrid.datasets import Dataset
 from fedgrid.engine.federation import Examples, Federation, evaluate
+from fedgrid.fedavg import DECAYS
 from fedgrid.models import initial_weights
 from fedgrid.partition import Partition
 from fedgrid.streams import stream
-from fedgrid.tasks import PRECISIONS, SCALINGS, TASKS
+from fedgrid.tasks import PRECISIONS, TASKS
 
 WEIGHTS = torch.float32  # the precision of weights and of sums over them
 CPU = torch.device("cpu")
@@ -53,8 +54,7 @@ class Lap:
 
 def start(cell: Race) -> Lap:
     """Round 0: every rate at the same initial weights."""
-    model = TASKS[cell.task].model
-    w = initial_weights(model, cell.init, stream(cell.seed, "init")).to(WEIGHTS)
+    w = initial_weights(cell.model, cell.init, stream(cell.seed, "init")).to(WEIGHTS)
     rates = tuple(Rate(lr) for lr in cell.lr)
     return Lap(0, w.repeat(len(rates), 1), rates, running=tuple(range(len(rates))))
 
@@ -63,14 +63,14 @@ def laps(
     cell: Race, data: Dataset, partition: Partition, lap: Lap, device: torch.device = CPU, workers: int = 1
 ) -> Iterator[Lap]:
     """The race after each further round, until it is over; on a CPU by that many threads, on which nothing depends."""
-    model, (dtype, _) = TASKS[cell.task].model, PRECISIONS[cell.precision]
-    scale = SCALINGS[cell.scaling](data, dtype)
+    dtype, _ = PRECISIONS[cell.precision]
+    inputs = TASKS[cell.task].inputs(data, cell.scaling, dtype)
     train, test = (
-        Examples(torch.from_numpy(x).to(device), torch.from_numpy(y).to(device), scale)
+        Examples(torch.from_numpy(x).to(device), torch.from_numpy(y).to(device), inputs)
         for x, y in ((data.train_x, data.train_y), (data.test_x, data.test_y))
     )
     federation = Federation(
-        model,
+        cell.model,
         train,
         partition,
         cell.C,
@@ -81,20 +81,22 @@ def laps(
         cell.shuffle,
         dtype,
         workers,
+        cell.algorithm,
     )
     lap = replace(lap, w=lap.w.to(device))
     while not ended(cell, lap):
-        lap = drop_diverged(one_round(federation, lap))
+        decayed = cell.decay ** DECAYS[cell.decay_per](lap.t + 1, federation.share)
+        lap = drop_diverged(one_round(federation, lap, decayed))
         if SCHEDULES[cell.evaluate](lap.t) and lap.running:
-            seen = evaluate(model, lap.w, test, dtype, workers)
-            train_loss = evaluate(model, lap.w, train, dtype, workers)[1] if cell.train_loss else None
+            seen = evaluate(cell.model, lap.w, test, dtype, workers)
+            train_loss = evaluate(cell.model, lap.w, train, dtype, workers)[1] if cell.train_loss else None
             lap = observe(lap, *seen, train_loss)
         yield lap
 
 
-def one_round(federation: Federation, lap: Lap) -> Lap:
-    """The race one round on, not yet judged."""
-    lr = torch.tensor([lap.rates[i].lr for i in lap.running], dtype=lap.w.dtype, device=lap.w.device)
+def one_round(federation: Federation, lap: Lap, decayed: float) -> Lap:
+    """The race one round on, at its learning rates times `decayed`, not yet judged."""
+    lr = torch.tensor([lap.rates[i].lr * decayed for i in lap.running], dtype=lap.w.dtype, device=lap.w.device)
     w, examples = federation.round(lap.t + 1, lap.w, lr)
     return replace(lap, t=lap.t + 1, w=w, examples=lap.examples + examples * len(lr))
 

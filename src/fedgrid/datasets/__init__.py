@@ -6,9 +6,15 @@ A loader reads the folder that `fedgrid.fetch` filled and returns a Dataset; it 
 from collections.abc import Callable
 from pathlib import Path
 
-from fedgrid.datasets import digits, mnist
+from fedgrid.datasets import cifar10, digits, mnist, shakespeare
 from fedgrid.datasets.dataset import Dataset
 
-DATASETS: dict[str, Callable[[Path], Dataset]] = {"mnist": mnist.load, "digits": digits.load}
+CORPORA: tuple[str, ...] = ()
+DATASETS: dict[str, Callable[[Path], Dataset]] = {
+    "mnist": mnist.load,
+    "cifar10": cifar10.load,
+    "shakespeare": shakespeare.load,
+    "digits": digits.load,
+}
 
-__all__ = ["DATASETS", "Dataset"]
+__all__ = ["CORPORA", "DATASETS", "Dataset"]

@@ -5,12 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NOTHING = -1  # among tokens: no character or word
+BLOCK = 2**16  # examples hashed at once: a memory-mapped corpus never lies in memory whole
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images as stored, and their classes.
+    """Examples as stored.
 
-    train_x, test_x: uint8 (examples, pixels), 0 to `white`; train_y, test_y: int64 (examples,).
+    Of images, train_x and test_x are uint8 (examples, pixels), 0 to `white`; train_y and test_y, the classes, int64
+    (examples,). Of texts, x are the characters or words that are read and y those that come next, int16
+    (examples, unroll), NOTHING after the end and where a word is unknown.
+    clients: int64 (K + 1,), where each client's training examples begin, one client's after another's; None where the
+    data have no clients of their own.
     """
 
     name: str
@@ -18,19 +25,22 @@ class Dataset:
     train_y: np.ndarray
     test_x: np.ndarray
     test_y: np.ndarray
-    white: int
+    white: int = 0
+    clients: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):
-            images, labels = len(getattr(self, f"{part}_x")), len(getattr(self, f"{part}_y"))
-            if images != labels:
-                raise ValueError(f"{self.name}: {images} {part}ing images but {labels} labels; fetch the data again")
+            inputs, classes = len(getattr(self, f"{part}_x")), len(getattr(self, f"{part}_y"))
+            if inputs != classes:
+                raise ValueError(f"{self.name}: {inputs} {part}ing inputs but {classes} labels; fetch the data again")
 
     @property
     def digest(self) -> str:
-        """sha256 of the four arrays, with their shapes and types, in hexadecimal."""
+        """sha256 of the arrays, with their shapes and types, in hexadecimal."""
         digest = hashlib.sha256()
-        for array in (self.train_x, self.train_y, self.test_x, self.test_y):
-            digest.update(f"{array.shape} {array.dtype.str} ".encode())
-            digest.update(array.tobytes())
+        for array in (self.train_x, self.train_y, self.test_x, self.test_y, self.clients):
+            if array is not None:
+                digest.update(f"{array.shape} {array.dtype.str} ".encode())
+                for start in range(0, len(array), BLOCK):
+                    digest.update(array[start : start + BLOCK].tobytes())
         return digest.hexdigest()

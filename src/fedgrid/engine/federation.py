@@ -2,7 +2,7 @@
 
 The data lie once on the device, as stored. A client's examples are gathered there once per epoch, by a table of
 indices, and serve every rate; FedSGD, one step of every client from the same weights, is one step on the union of the
-cohort's examples.
+cohort's examples, and so is an update of plain SGD on its minibatch.
 """
 
 import math
@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from fedgrid import fedavg
 from fedgrid.engine.memory import examples_at_once, replicas_at_once
-from fedgrid.engine.steps import Batches, Replicas, Weights, descend, replicated, rounded
+from fedgrid.engine.steps import Batches, Replicas, Weights, descend, length, replicated, rounded
 from fedgrid.models import Model
 from fedgrid.partition import Partition
 
@@ -31,22 +31,39 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """How stored examples x (n, …) become a model's inputs: by `prepare(x)`.
+
+    distort: what is done instead in training, given also `draws` random numbers from 0 to 1 for each example, float32
+    (n, draws); None where nothing is random.
+    """
+
+    prepare: Callable[[Tensor], Tensor]
+    distort: Callable[[Tensor, Tensor], Tensor] | None = None
+    draws: int = 0
+
+
+@dataclass(frozen=True)
 class Examples:
     """Examples on the device, as stored.
 
-    x: (n, …); `prepare(x)` gives the model's inputs. y: int64 (n, …), their classes, −1 where none is to be learnt.
+    x: (n, …); y: integers (n, …), their classes, −1 where none is to be learnt.
     """
 
     x: Tensor
     y: Tensor
-    prepare: Callable[[Tensor], Tensor]
+    inputs: Inputs
 
-    def __getitem__(self, chosen: slice | Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs and classes of those examples: of indices of any shape, (*shape, …)."""
-        if isinstance(chosen, slice):
-            return self.prepare(self.x[chosen]), self.y[chosen]
+    def __getitem__(self, chosen: slice) -> tuple[Tensor, Tensor]:
+        """Inputs and classes (n, …) of those examples."""
+        return self.inputs.prepare(self.x[chosen]), self.y[chosen].long()
+
+    def trained_on(self, chosen: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of indices of any shape, (*shape, …), distorted by the draws (*shape, draws)."""
         x, y = (tensor.index_select(0, chosen.flatten()) for tensor in (self.x, self.y))
-        return self.prepare(x).unflatten(0, chosen.shape), y.unflatten(0, chosen.shape)
+        distort = self.inputs.distort
+        x = distort(x, draws.flatten(0, -2)) if distort else self.inputs.prepare(x)
+        return x.unflatten(0, chosen.shape), y.long().unflatten(0, chosen.shape)
 
 
 @dataclass(frozen=True)
@@ -68,16 +85,27 @@ class Federation:
     shuffle: str = "every_epoch"
     dtype: torch.dtype = torch.float32
     workers: int = 1
+    algorithm: str = "fedavg"
     fits: dict[int, tuple[int, int]] = field(default_factory=dict, repr=False)  # by the number of rates
     held: dict[tuple[int, ...], Replicas] = field(default_factory=dict, repr=False)  # on a GPU, with their graphs
 
     @torch.inference_mode()
     def round(self, t: int, w: Tensor, lr: Tensor) -> tuple[Tensor, int]:
         """w_t from w_{t-1}, both (R, parameters), with lr (R,), and the examples that each rate was trained on."""
+        if self.algorithm == "sgd":
+            b = self.partition.indices[fedavg.minibatch(len(self.partition.indices), self.B, t, self.stream)]
+            return self.gradient_step(b, np.array([len(b)]), self.draws(len(b), t), w, lr), len(b)
         S_t = fedavg.cohort(len(self.partition), self.C, self.stream("cohort", t), self.rounding)
         fedsgd = self.E == 1 and math.isinf(self.B)
-        w = self.gradient_step(S_t, w, lr) if fedsgd else self.average_of_updates(t, S_t, w, lr)
+        w = self.fedsgd(t, S_t, w, lr) if fedsgd else self.average_of_updates(t, S_t, w, lr)
         return w, int(self.partition.sizes(S_t).sum()) * self.E
+
+    @property
+    def share(self) -> float:
+        """The part of the data, or of the clients, that a round passes over."""
+        if self.algorithm == "sgd":
+            return 1 / math.ceil(len(self.partition.indices) / self.B)
+        return fedavg.cohort_size(len(self.partition), self.C, self.rounding) / len(self.partition)
 
     def average_of_updates(self, t: int, S_t: np.ndarray, w: Tensor, lr: Tensor) -> Tensor:
         """Σ n_k/m_t · w_k over the cohort, each w_k after E epochs from w."""
@@ -97,65 +125,83 @@ class Federation:
         """ClientUpdate(k, w) of those clients together, at every rate: (clients, R, parameters)."""
         _, rates = self.at_once(len(w))
         parts = [self.replicas(len(clients), part, w, lr) for part in slices(len(w), rates)]
-        for table in self.orders(t, clients):
-            batches = self.batches(table, w.dtype)
+        for table, draws in self.orders(t, clients):
+            batches = self.batches(table, draws, w.dtype)
             for part in parts:
                 part.epoch(batches)
         return torch.cat([self.model.flat(part.weights).unflatten(0, (len(clients), -1)) for part in parts], 1)
 
-    def orders(self, t: int, clients: np.ndarray) -> Iterator[np.ndarray]:
-        """Each epoch's examples, step by step: indices (steps, clients, B), NOBODY where a client has none left."""
+    def orders(self, t: int, clients: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Each epoch's examples, step by step: indices (steps, clients, B), NOBODY where a client has none left.
+
+        And what distorts them: draws (steps, clients, B, draws).
+        """
         sizes = self.partition.sizes(clients)
         # a GPU captures a step per shape: there, one that serves every cohort
         B = int(min(self.B, self.partition.largest if self.data.x.is_cuda else sizes.max()))
         steps = -(-sizes.max() // B)
         each = [fedavg.epochs(self.partition[k], self.E, self.stream("client", t, k), self.shuffle) for k in clients]
-        for epoch in zip(*each, strict=True):
+        drawn = [self.draws(self.E * n_k, t, k).reshape(self.E, n_k, -1) for k, n_k in zip(clients, sizes, strict=True)]
+        for epoch, orders in enumerate(zip(*each, strict=True)):
             table = np.full((len(clients), steps * B), NOBODY)
-            for row, order in zip(table, epoch, strict=True):
-                row[: len(order)] = order
-            yield table.reshape(-1, steps, B).swapaxes(0, 1)
+            draws = np.zeros((*table.shape, self.data.inputs.draws), np.float32)
+            for row, order in enumerate(orders):
+                table[row, : len(order)] = order
+                draws[row, : len(order)] = drawn[row][epoch]
+            by_step = len(clients), steps, B
+            yield table.reshape(by_step).swapaxes(0, 1), draws.reshape(*by_step, draws.shape[-1]).swapaxes(0, 1)
 
-    def batches(self, table: np.ndarray, dtype: torch.dtype) -> Batches:
+    def draws(self, n: int, *use: int) -> np.ndarray:
+        """The random numbers that distort n examples in that round and at that client: float32 (n, draws)."""
+        draws = self.data.inputs.draws
+        return self.stream("distort", *use).random((n, draws), np.float32) if draws else np.empty((n, 0), np.float32)
+
+    def batches(self, table: np.ndarray, draws: np.ndarray, dtype: torch.dtype) -> Batches:
         """The batches that the table (steps, clients, B) names; the loss of each is the mean over its classes."""
         chosen = torch.from_numpy(table).to(self.data.x.device)
-        x, y = self.data[chosen.clamp(min=0)]
+        x, y = self.data.trained_on(chosen.clamp(min=0), torch.from_numpy(draws).to(self.data.x.device))
         y.masked_fill_((chosen == NOBODY).view(*chosen.shape, *[1] * (y.dim() - 3)), -1)
         counted = (y >= 0).flatten(2)
         share = counted.to(dtype) / counted.sum(-1, keepdim=True).clamp(min=1)
         return Batches(x, y, share.view(y.shape))
 
-    def gradient_step(self, S_t: np.ndarray, w: Tensor, lr: Tensor) -> Tensor:
+    def fedsgd(self, t: int, S_t: np.ndarray, w: Tensor, lr: Tensor) -> Tensor:
         """FedSGD: w − η Σ n_k/m_t ∇F_k(w), one step on the union of the cohort's examples.
 
         Every client takes one step from the same w, so the weighted average of the w_k is that step.
         """
-        union = torch.from_numpy(np.concatenate([self.partition[k] for k in S_t])).to(self.data.x.device)
-        share = self.shares(S_t, self.data.y[union] >= 0, w.dtype)
+        n_k = self.partition.sizes(S_t)
+        union = np.concatenate([self.partition[k] for k in S_t])
+        draws = np.concatenate([self.draws(n, t, k) for k, n in zip(S_t, n_k, strict=True)])
+        return self.gradient_step(union, n_k, draws, w, lr)
+
+    def gradient_step(self, b: np.ndarray, n_k: np.ndarray, draws: np.ndarray, w: Tensor, lr: Tensor) -> Tensor:
+        """w − η Σ n_k/n ∇F_k(w), the examples b being those of clients of n_k each, one's after another's."""
+        here = self.data.x.device
+        chosen, drawn = torch.from_numpy(b).to(here), torch.from_numpy(draws).to(here)
+        share = self.shares(torch.from_numpy(n_k).to(here), self.data.y[chosen] >= 0, w.dtype)
         _, rates = self.at_once(len(w))
         after, at_once = w.clone(), examples_at_once(self.model, self.example, rates)
         for part in slices(len(w), rates):
-            weights = rounded(self.model.stacked(w[part]), self.dtype)
-            pieces = [(union[some], share[some]) for some in slices(len(union), at_once)]
-            step = partial(self.step_on, weights, lr[part])
+            pieces = [(chosen[some], drawn[some], share[some]) for some in slices(len(chosen), at_once)]
+            step = partial(self.step_on, rounded(self.model.stacked(w[part]), self.dtype), lr[part])
             for moved in spread(step, pieces, self.workers):
                 after[part].add_(moved)
         return after
 
-    def shares(self, S_t: np.ndarray, counted: Tensor, dtype: torch.dtype) -> Tensor:
-        """The share in Σ n_k/m_t F_k of each class that is counted in the cohort's examples (examples, …), in order."""
+    def shares(self, n_k: Tensor, counted: Tensor, dtype: torch.dtype) -> Tensor:
+        """The share in Σ n_k/n F_k of each class that is counted (examples, …), by clients of n_k examples in order."""
         rows = counted.reshape(len(counted), -1)
-        n_k = torch.from_numpy(self.partition.sizes(S_t)).to(rows.device)
         client = torch.arange(len(n_k), device=rows.device).repeat_interleave(n_k, output_size=len(rows))
         classes = torch.zeros_like(n_k).index_add_(0, client, rows.sum(1)).clamp(min=1)
         each = n_k.to(dtype) / n_k.sum() / classes
         return (rows * each[client, None]).view(counted.shape)
 
     @torch.inference_mode()
-    def step_on(self, weights: Weights, lr: Tensor, piece: tuple[Tensor, Tensor]) -> Tensor:
+    def step_on(self, weights: Weights, lr: Tensor, piece: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """−η times the gradient of those examples' shares of the loss: (R, parameters)."""
-        chosen, share = piece
-        x, y = self.data[chosen[None, None]]
+        chosen, draws, share = piece
+        x, y = self.data.trained_on(chosen[None, None], draws)
         (batch,) = zip(*replicated(Batches(x, y, share[None, None]), lr), strict=True)
         into = [[torch.zeros_like(weight, dtype=share.dtype) for weight in mine] for mine in weights]
         descend(self.model, weights, into, *batch)
@@ -210,6 +256,9 @@ def evaluate(
 def judged(model: Model, weights: Weights, dtype: torch.dtype, data: Examples, some: slice) -> tuple[Tensor, Tensor]:
     """How many classes of those examples each rate gets right, and the sum of their cross-entropies in dtype."""
     x, y = data[some]
+    if y.dim() == 2:  # texts, without their padding
+        steps = length(y >= 0)
+        x, y = x[:, :steps], y[:, :steps]
     rates = len(weights[model.first][0])
     logits, _ = model.forward(weights, x.expand(rates, *x.shape))
     logits, classes = logits.flatten(1, -2), y.flatten()

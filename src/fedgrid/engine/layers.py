@@ -90,11 +90,27 @@ class Relu(Weightless):
 
 
 @dataclass(frozen=True)
+class Start:
+    """How the weights of a layer start in TensorFlow's tutorial: truncated normal of that deviation, equal biases.
+
+    A deviation of None is that of the MNIST tutorial, 1/√inputs.
+    """
+
+    deviation: float | None = None
+    bias: float = 0.0
+
+
+@dataclass(frozen=True)
 class Linear:
-    """x·W + b with W (inputs, outputs) and b (1, outputs), at each position of (R, batch, …, inputs)."""
+    """x·W + b with W (inputs, outputs) and b (1, outputs), at each position of (R, batch, …, inputs).
+
+    penalty: λ of the loss's further term λ/2·‖W‖², which the model's `penalties` bring into a step.
+    """
 
     inputs: int
     outputs: int
+    tutorial: Start = Start()
+    penalty: float = 0.0
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
@@ -135,6 +151,7 @@ class Conv2d:
     inputs: int
     outputs: int
     window: int = 5
+    tutorial: Start = Start()
 
     @property
     def shapes(self) -> tuple[Shape, ...]:

@@ -42,11 +42,23 @@ def replicated(batches: Batches, lr: Tensor) -> Batches:
 def descend(model: Model, weights: Weights, into: Weights, x: Tensor, y: Tensor, share: Tensor) -> None:
     """into ← into − the gradient, at `weights`, of the cross-entropies' sum weighted by share: one step, as replicated.
 
-    The derivative by the logits is share · (softmax − onehot), in share's precision.
+    The derivative by the logits is share · (softmax − onehot), in share's precision. The shares of a replica sum to its
+    rate, or that part of it which the examples are of a step; of a client without examples, to 0.
     """
+    if share.dim() == 4 and share.device.type == "cpu":  # texts, without their padding; a GPU is asked for no number
+        steps = length(share.squeeze(-1) != 0)
+        x, y, share = (tensor[:, :, :steps] for tensor in (x, y, share))
     logits, kept = model.forward(weights, x)
     delta = logits.softmax(-1, dtype=share.dtype).mul_(share).scatter_add_(-1, y, -share)
+    penalties = model.penalties(weights, share.flatten(1).sum(1))  # before a weight moves
     model.descend(weights, into, kept, delta.to(logits.dtype))
+    for place, penalty in penalties:
+        into[place][0].sub_(penalty)
+
+
+def length(counted: Tensor) -> int:
+    """How many steps, the last axis of counted (…, steps), texts have up to the last in which something is learnt."""
+    return 1 + max(counted.flatten(0, -2).any(0).nonzero().flatten().tolist(), default=0)
 
 
 def rounded(weights: Weights, dtype: torch.dtype) -> Weights:
