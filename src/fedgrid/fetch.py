@@ -117,7 +117,7 @@ def difference(path: Path, suffix: str, pinned: Pinned) -> str | None:
 
 
 def members(path: Path) -> dict[str, str]:
-    """The md5 of each file in a tar archive, in hexadecimal, by its name without folders; none of what is no archive."""
+    """The md5 of each file of a tar archive, in hexadecimal, by its name without folders; none of what is none."""
     found = {}
     try:
         with tarfile.open(path) as archive:
