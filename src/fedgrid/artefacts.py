@@ -5,8 +5,8 @@ declare the same cell share its record. Nothing here trains or reads a record.
 """
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,14 @@ def declared_cells(declared: Mapping[str, Any], folder: Path, within: tuple[str,
     if "cells_of" in declared:
         return artefact(str(declared["cells_of"]), folder, within).cells
     return tuple(dict.fromkeys(grid(declared.get("cells", {}), declared["grid"], declared.get("kind", "race"))))
+
+
+def by_seed(cells: Iterable[Cell]) -> list[tuple[Cell, ...]]:
+    """The cells in their order, those that differ in nothing but the seed together: repeats of one experiment."""
+    repeats: dict[Cell, list[Cell]] = {}
+    for cell in cells:
+        repeats.setdefault(replace(cell, seed=0), []).append(cell)
+    return [tuple(several) for several in repeats.values()]
 
 
 def artefact_names(folder: Path = PARAMS) -> list[str]:
