@@ -326,16 +326,24 @@ def test_a_step_never_asks_the_device_for_a_number(kind):
     assert model.flat(replicas.weights).shape == (6, model.parameters)
 
 
+# Two steps of three clients, of four examples each, none distorted.
+ORDER = np.arange(24).reshape(2, 3, 4), np.empty((2, 3, 4, 0), np.float32), torch.float32
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_replicas_that_restart_are_those_of_their_new_weights(kind):
-    """As on a GPU, where they are kept from round to round."""
+def test_replicas_that_restart_are_those_of_their_new_weights_and_rates(kind):
+    """As on a GPU, where they are kept from round to round, while the rates may decay."""
     model = KINDS[kind][0]
     w, lr = torch.stack([start(model, torch.float32) * factor for factor in (1, 2)]), torch.tensor(LRS[:2])
     kept = Replicas(model, torch.zeros_like(w), lr, 3, torch.float32)
-    kept.restart(w)
-    new = Replicas(model, w, lr, 3, torch.float32)
+    kept.restart(w, lr / 7)
+    new = Replicas(model, w, lr / 7, 3, torch.float32)
     assert model.flat(kept.weights).equal(model.flat(new.weights))
     assert model.flat(kept.weights).equal(torch.cat([w, w, w]))
+    for replicas in (kept, new):
+        replicas.epoch(federation(KINDS[kind], partition("iid", 10), torch.float32, C=1, E=1, B=4).batches(*ORDER))
+    assert model.flat(kept.weights).equal(model.flat(new.weights))
+    assert not model.flat(new.weights).equal(torch.cat([w, w, w]))
 
 
 @pytest.mark.parametrize("n", [1, N, 1000, 2 * 1000 + 7])

@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from fedgrid.models import CHAR_LSTM, DIGITS_2NN, INITS, MNIST_2NN, MNIST_CNN, WORD_LSTM, dense, initial_weights
+from fedgrid.models import (
+    CHAR_LSTM,
+    CIFAR_CNN,
+    DIGITS_2NN,
+    INITS,
+    MNIST_2NN,
+    MNIST_CNN,
+    WORD_LSTM,
+    dense,
+    initial_weights,
+)
 from fedgrid.streams import stream
 
 SMALL = dense(12, 8, 5)
@@ -115,7 +125,13 @@ def test_stacked_weights_are_copies_that_flatten_to_what_they_were():
 
 @pytest.mark.parametrize(
     ("model", "parameters"),
-    [(MNIST_2NN, 199_210), (MNIST_CNN, 1_663_370), (CHAR_LSTM, 866_578), (WORD_LSTM, 4_950_544)],
+    [
+        (MNIST_2NN, 199_210),
+        (MNIST_CNN, 1_663_370),
+        (CIFAR_CNN, 1_068_298),
+        (CHAR_LSTM, 866_578),
+        (WORD_LSTM, 4_950_544),
+    ],
 )
 def test_the_models_have_the_papers_parameters(model, parameters):
     assert model.parameters == parameters == model.flat(model.stacked(torch.zeros(1, model.parameters))).numel()
@@ -164,6 +180,28 @@ def test_biases_start_at_zero(init):
     for layer in SMALL.weights(w)[::2]:
         assert layer[1].eq(0).all()
         assert layer[0].ne(0).all()
+
+
+def test_the_cifar_model_starts_and_is_penalised_as_in_tensorflows_tutorial():
+    """Truncated normals of .05, .05, .04, .04, 1/192; biases 0, .1, .1, .1, 0; L2 of .004 on the hidden layers."""
+    w = initial_weights(CIFAR_CNN, "tutorial", stream(0, "init"))
+    starts = [mine for mine in CIFAR_CNN.weights(w) if mine]
+    for (W, b), deviation, bias in zip(starts, (0.05, 0.05, 0.04, 0.04, 1 / 192), (0, 0.1, 0.1, 0.1, 0), strict=True):
+        assert b.eq(bias).all() and W.abs().max() <= 2 * deviation
+        assert W.var().item() / deviation**2 == pytest.approx(0.77374, rel=5 * sqrt(1.3655 / W.numel()))
+    assert [getattr(layer, "penalty", 0) for layer in CIFAR_CNN.layers if layer.shapes] == [0, 0, 0.004, 0.004, 0]
+    stacked = CIFAR_CNN.stacked(w.repeat(2, 1))
+    (one, first), (two, _) = CIFAR_CNN.penalties(stacked, torch.tensor([0.5, 2.0]))
+    assert [CIFAR_CNN.layers[place].inputs for place in (one, two)] == [2304, 384]
+    torch.testing.assert_close(first[1], 2.0 * 0.004 * stacked[one][0][1])
+
+
+@pytest.mark.parametrize("init", [init for init in INITS if init != "torch"])
+def test_an_lstm_forgets_little_at_first(init):
+    """TensorFlow's cell adds 1 to its forget gate; a bias that starts there is the same function."""
+    for mine in CHAR_LSTM.weights(initial_weights(CHAR_LSTM, init, stream(0, "init")))[1:3]:
+        i, f, g, o = mine[2][0].split(256)
+        assert f.eq(1).all() and not torch.cat([i, g, o]).any()
 
 
 def test_the_biases_of_torch_are_as_wide_as_its_weights():

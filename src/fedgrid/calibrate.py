@@ -21,7 +21,7 @@ SECONDS = 0.5
 
 
 def pace(cell: Cell, train: int) -> float:
-    """Examples per second, over all rates, of an epoch of clients with `train` / K examples each.
+    """Examples per second, over all rates, of an epoch of clients with `train` / K examples each; of SGD, of a batch.
 
     On a CPU, whose clients take turns, one client and one thread; on a GPU, which trains them together, a cohort.
     """
@@ -29,6 +29,8 @@ def pace(cell: Cell, train: int) -> float:
     here, (dtype, _) = device(cell), PRECISIONS[cell.precision]
     model, n_k, rng = cell.model, max(train // cell.K, 1), stream(0, "calibrate")
     clients = 1
+    if isinstance(cell, Race) and cell.algorithm == "sgd":
+        n_k = min(int(cell.B), train)
     if here.type == "cuda" and isinstance(cell, Race):
         clients = fedavg.cohort_size(cell.K, cell.C, cell.rounding)
     data = examples(model, clients * n_k, rng, here, dtype)

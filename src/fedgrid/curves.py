@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 # The rounds at which the global model is evaluated. "paper" is read off the markers of its Figures 3 and 8, "cifar" off
-# those of Figure 4, "words" off those of Figure 5, "minibatches" off those of plain SGD in Figure 9.
+# those of Figure 4, "fives" off those of Figures 5 and 9, "minibatches" off plain SGD in Figure 9.
 SCHEDULES: dict[str, Callable[[int], bool]] = {
     "paper": lambda t: t <= 10 or (t <= 100 and t % 10 == 0) or t % 100 == 0,
     "cifar": lambda t: t % 50 == 0 or (t <= 100 and t % 10 == 0),
-    "words": lambda t: t <= 10 or t % 5 == 0,
+    "fives": lambda t: t <= 10 or t % 5 == 0,
     "minibatches": lambda t: t % 500 == 0,
     "every_round": lambda t: True,
 }

@@ -17,11 +17,12 @@ import torch
 from fedgrid import averaging, fedavg, files, partition, provenance, race, record
 from fedgrid.cells import Averaging, Cell, Race
 from fedgrid.curves import best_rate, envelope
-from fedgrid.datasets import DATASETS, Dataset
+from fedgrid.datasets import CORPORA, DATASETS, Dataset
 from fedgrid.streams import stream
 from fedgrid.tasks import PRECISIONS
 
 RAW = Path("data/raw")
+ENCODED = "encoded"  # beside raw
 PARTITIONS = Path("data/partitions")
 CHECKPOINTS = Path("results/checkpoints")
 CHECKPOINT_SECONDS = 60
@@ -29,14 +30,17 @@ PROGRESS_SECONDS = 5
 
 
 def load_data(name: str, raw: Path = RAW) -> Dataset:
-    """The dataset of that name from its fetched files; ValueError naming the one that is missing or damaged."""
-    folder = raw / name
+    """The dataset of that name from its fetched files, a corpus from its encoded ones beside them.
+
+    ValueError naming the file that is missing or damaged.
+    """
+    folder, verb = (raw.parent / ENCODED / name, "encode") if name in CORPORA else (raw / name, "fetch")
     try:
         for archive in folder.glob("*.npz"):
             files.arrays(archive)
         return DATASETS[name](folder)
     except FileNotFoundError as error:
-        raise ValueError(f"{error.filename}: no such data; fetch it with `python -m fedgrid fetch {name}`") from error
+        raise ValueError(f"{error.filename}: no such data; {verb} it with `python -m fedgrid {verb} {name}`") from error
 
 
 def draw_partition(dataset: Dataset, kind: str, K: int, seed: int) -> partition.Partition:

@@ -54,6 +54,8 @@ def training_examples(dataset: str, declared: Path = DATASETS) -> int:
 
 def examples_per_round(cell: Cell, train: int) -> float:
     """Examples that all rates train on in a round, of `train` examples in the dataset."""
+    if isinstance(cell, Race) and cell.algorithm == "sgd":
+        return min(cell.B, train) * len(cell.lr)
     m = cohort_size(cell.K, cell.C, cell.rounding) if isinstance(cell, Race) else 2
     return m * train / cell.K * cell.E * len(cell.lr)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from fedgrid.datasets import cifar10, digits, mnist, shakespeare
 from fedgrid.datasets.dataset import Dataset
 
-CORPORA: tuple[str, ...] = ()
+# Texts that are encoded once, after they are fetched: any of them may stand in for the paper's private posts.
+CORPORA = ("sentiment140", "blogs", "stackoverflow", "posts", "generated")
 DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "mnist": mnist.load,
     "cifar10": cifar10.load,

@@ -229,7 +229,7 @@ class Federation:
             if not w.is_cuda:  # a graph is worth keeping, an allocation is not
                 return new
             self.held[key] = new
-        self.held[key].restart(w[part])
+        self.held[key].restart(w[part], lr[part])
         return self.held[key]
 
 

@@ -80,8 +80,9 @@ class Replicas:
         self.weights = model.stacked(w.repeat(clients, 1))
         self.captured: dict[torch.Size, tuple[list[Tensor], Callable[[], None]]] = {}
 
-    def restart(self, w: Tensor) -> None:
-        """Every client from the weights w (R, parameters)."""
+    def restart(self, w: Tensor, lr: Tensor) -> None:
+        """Every client from the weights w (R, parameters), at the rates lr (R,) of another round."""
+        self.lr = lr
         for mine, given in zip(self.weights, self.model.weights(w), strict=True):
             for here, there in zip(mine, given, strict=True):
                 here.unflatten(0, (-1, len(w))).copy_(there)

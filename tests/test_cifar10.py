@@ -1,0 +1,95 @@
+"""CIFAR-10: the real archive's counts, and archives that are damaged or forged."""
+
+import io
+import os
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedgrid import fetch
+from fedgrid.datasets import cifar10
+
+PARAMS = Path(__file__).parents[1] / "params" / "datasets.yaml"
+MIRROR = os.environ.get("FEDGRID_MIRROR", "")
+IMAGES = np.arange(10_000 * 3072, dtype=np.uint64).astype(np.uint8).reshape(10_000, 3072)
+
+
+def archived(folder, members):
+    """An archive of those members; the batches that are not named hold the same pattern."""
+    batch = pickle.dumps({b"data": IMAGES, b"labels": [i % 10 for i in range(10_000)]}, protocol=4)
+    everything = dict.fromkeys((*cifar10.TRAIN, *cifar10.TEST), batch) | members
+    with tarfile.open(folder / cifar10.ARCHIVE, "w:gz", compresslevel=1) as archive:
+        for name, content in everything.items():
+            member = tarfile.TarInfo(f"{cifar10.FOLDER}/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def refusal(folder):
+    with pytest.raises(ValueError) as caught:
+        cifar10.load(folder)
+    message = str(caught.value)
+    assert message.startswith(str(folder / cifar10.ARCHIVE)) and "\n" not in message
+    return message
+
+
+def test_images_are_read_by_height_width_and_colour(tmp_path):
+    archived(tmp_path, {})
+    data = cifar10.load(tmp_path)
+    assert data.train_x.shape == (50_000, 3072) and data.test_x.shape == (10_000, 3072)
+    red, green, blue = IMAGES[3].reshape(3, 32, 32)  # as stored
+    image = data.test_x[3].reshape(32, 32, 3)
+    for plane, colour in enumerate((red, green, blue)):
+        assert (image[:, :, plane] == colour).all()
+    assert data.train_y[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1] and data.train_y.dtype == np.int64
+
+
+class Forged:
+    def __reduce__(self):
+        return os.system, ("touch forged",)
+
+
+def test_a_forged_batch_runs_nothing_and_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    archived(tmp_path, {"data_batch_3": pickle.dumps({b"data": Forged(), b"labels": []}, protocol=4)})
+    assert "it calls posix.system" in refusal(tmp_path)
+    assert not Path("forged").exists()
+
+
+def test_a_damaged_or_incomplete_archive_is_named(tmp_path):
+    archived(tmp_path, {"test_batch": pickle.dumps({b"data": IMAGES[:5], b"labels": [0] * 5}, protocol=4)})
+    assert "test_batch has images (5, 3072)" in refusal(tmp_path)
+    place = tmp_path / cifar10.ARCHIVE
+    place.write_bytes(place.read_bytes()[:100_000])
+    assert "delete it" in refusal(tmp_path)
+    place.write_bytes(b"no archive")
+    assert "delete it" in refusal(tmp_path)
+
+
+def test_of_an_archive_each_members_md5_is_pinned_whatever_its_compression(tmp_path):
+    archived(tmp_path, {"data_batch_1": b"one", "test_batch": b"two"})
+    place = tmp_path / cifar10.ARCHIVE
+    one, two = "f97c5d29941bfb1b2fdab0874906ab82", "b8a9f715dbb64fd5c56e7783c6820a61"  # md5 of "one" and "two"
+    right = {"data_batch_1": one, "test_batch": two}
+    assert fetch.bring(place, right, []) == place
+    for wrong, member in (
+        ({**right, "test_batch": one}, "test_batch"),
+        ({**right, "data_batch_9": one}, "data_batch_9"),
+    ):
+        with pytest.raises(ValueError, match=f"{member} is .*, not {one}"):
+            fetch.bring(place, wrong, [])
+    place.write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=f"data_batch_1 is None, not {one} as pinned; delete it"):
+        fetch.bring(place, right, [])
+
+
+@pytest.mark.skipif(not Path(MIRROR, "cifar10").is_dir(), reason="FEDGRID_MIRROR is no folder with CIFAR-10")
+def test_the_pinned_archive_has_five_thousand_and_a_thousand_images_of_each_class(tmp_path):
+    fetch.fetch("cifar10", tmp_path, PARAMS)
+    data = cifar10.load(tmp_path / "cifar10")
+    assert np.bincount(data.train_y).tolist() == [5000] * 10 and np.bincount(data.test_y).tolist() == [1000] * 10
+    means = data.train_x.reshape(-1, 3).mean(0) / 255
+    assert [f"{mean:.4f}" for mean in means] == ["0.4914", "0.4822", "0.4465"]  # as often quoted: red, green, blue
