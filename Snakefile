@@ -40,5 +40,5 @@ rule quickstart:
 
 rule data:
     input:
-        [raw_files(dataset) for dataset in DATASETS],
+        [data_files(cell.dataset) for cell in CELLS.values()],
         [partition_file(cell) for cell in CELLS.values()],

@@ -21,7 +21,7 @@ title: "Small"
 cells: {task: digits_2nn, partition: [iid, shards], K: 50, C: 0.1, E: 1, targets: [0.5], rounds: 3, lr: [0.1, 0.464]}
 grid: [{B: 10}]
 table: {rows: [B], columns: [partition], baseline: {B: inf}}
-figure: {kind: accuracy, panels: partition, range: {rounds: [0, 3], accuracy: [0.0, 1.0]}}
+figure: {kind: curves, y: test_accuracy, lines: best, x: rounds, panels: [partition], range: {x: [0, 3], y: [0.0, 1.0]}}
 """
 MADE = {f"results/tables/small.{suffix}" for suffix in ("csv", "md", "tex")} | {
     f"results/figures/small.{suffix}" for suffix in ("csv", "pdf", "svg", "png")

@@ -13,7 +13,7 @@ from fedgrid.curves import SCHEDULES, best_rate, envelope, rounds_to_target
 PAPER = {
     name: curve
     for name, curve in json.loads((Path(__file__).parent / "data/paper_curves.json").read_text()).items()
-    if name != "_README"
+    if "target" in curve and name != "_README"
 }
 ACCURACIES = st.integers(0, 1000).map(lambda x: x / 1000)
 CURVES = st.lists(st.lists(ACCURACIES, max_size=12), min_size=1, max_size=5)
@@ -26,7 +26,7 @@ def test_the_reading_rule_gives_the_papers_printed_rounds_from_its_own_curves(na
 
 
 def test_the_papers_five_curves_are_all_there():
-    assert [curve["rounds"] for curve in PAPER.values()] == [626, 483, 1468, 1817, 2488]
+    assert [curve["rounds"] for curve in PAPER.values()] == [626, 483, 2488, 1468, 1817]
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,24 @@ def test_a_download_killed_in_mid_transfer_leaves_nothing_in_place_and_the_next_
     assert (toy / "a.gz").read_bytes() == FILES["a.gz"]
 
 
+def test_an_unpinned_file_is_refused_until_the_sha256_that_is_told_is_pinned(host, toy, tmp_path):
+    declared, one = tmp_path / "datasets.yaml", host(FILES)
+
+    def bring(pin):
+        declared.write_text(yaml.safe_dump({"toy": {"sources": [one.url], "files": {"a.gz": pin}}}))
+        return fetch.fetch("toy", tmp_path / "raw", declared)
+
+    said = refusal(bring, fetch.UNPINNED)
+    assert f"{toy / 'a.gz'}: no sha256 of it is pinned" in said
+    assert f"put it there, from {one.url[:-1]}, and fetch" in said
+    assert one.asked == [] and held(toy) == {}
+    toy.mkdir(parents=True)
+    (toy / "a.gz").write_bytes(b"mine")
+    told = refusal(bring, fetch.UNPINNED).rpartition("if you trust it, pin its sha256, ")[2]
+    assert held(toy) == {"a.gz": b"mine"} and told == hashlib.sha256(b"mine").hexdigest()
+    assert bring(told) == [toy / "a.gz"]
+
+
 def test_an_unknown_dataset_is_named_with_those_there_are(bring):
     assert refusal(bring, name="tony").startswith("unknown dataset 'tony'; ")
     assert refusal(bring, name="tony").endswith(" has toy")

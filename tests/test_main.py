@@ -23,7 +23,7 @@ title: "Small"
 cells: {task: digits_2nn, partition: [iid, shards], K: 50, C: 0.1, E: 1, targets: [0.5], rounds: 3, lr: [0.1, 0.464]}
 grid: [{B: 10}]
 table: {rows: [B], columns: [partition], baseline: {B: inf}}
-figure: {kind: accuracy, panels: partition, range: {rounds: [0, 3], accuracy: [0.0, 1.0]}}
+figure: {kind: curves, y: test_accuracy, lines: best, x: rounds, panels: [partition], range: {x: [0, 3], y: [0.0, 1.0]}}
 """
 README = """# Before
 
@@ -276,9 +276,9 @@ MISTAKES = {
     "a baseline of an unknown setting": ("baseline: {B: inf}", "baseline: {Z: 1}", "'Z'"),
 }
 FIGURE_MISTAKES = {
-    "unknown kind of figure": ("kind: accuracy", "kind: accurate", "'accurate'"),
-    "panels of an unknown setting": ("panels: partition", "panels: part", "'part'"),
-    "no range": (", range: {rounds: [0, 3], accuracy: [0.0, 1.0]}", "", "range"),
+    "unknown kind of figure": ("kind: curves", "kind: curved", "'curved'"),
+    "panels of an unknown setting": ("panels: [partition]", "panels: [part]", "'part'"),
+    "no range": (", range: {x: [0, 3], y: [0.0, 1.0]}", "", "range"),
 }
 
 

@@ -9,11 +9,13 @@ import yaml
 
 from fedgrid import paper
 from fedgrid.artefacts import artefact
+from fedgrid.curves import SCHEDULES, rounds_to_target
 
 ROOT = Path(__file__).parents[1]
 TRANSCRIPT = Path(__file__).parents[2] / "shared" / "paper"
 needs_transcript = pytest.mark.skipif(not TRANSCRIPT.is_dir(), reason=f"{TRANSCRIPT}, the transcript, is not here")
 PRINTED = yaml.safe_load((ROOT / "params" / "paper.yaml").read_text())
+COPY = json.loads((Path(__file__).parent / "data/paper_curves.json").read_text())
 SETTINGS = ("task", "partition", "C", "E", "B")
 
 # The same cells as Tables 1 and 4 print them: the paper's own repeatability.
@@ -86,15 +88,15 @@ def test_the_targets_are_the_transcript_s(transcript):
 
 
 @needs_transcript
-def test_the_curves_are_those_read_off_the_figures(readings):
-    assert [(entry["shared_start"], entry["points"]) for entry in PRINTED["figure1"]] == [
-        (False, readings["fig1_independent"]),
-        (True, readings["fig1_common"]),
-    ]
-    assert [(entry["partition"], entry["E"], entry["B"], entry["points"]) for entry in PRINTED["figure7"]] == [
-        ("iid", 1, "inf", readings["fig7_2nn_FedSGD_IID_approx"]),
-        ("shards", 1, "inf", readings["fig7_2nn_FedSGD_NonIID_approx"]),
-    ]
+def test_the_copied_curves_are_those_read_off_the_figures_without_the_points_where_the_axes_cut_them(readings):
+    """tests/test_figures.py has where each stands in params/paper.yaml and is drawn."""
+    first, last = {"fig9": 1}, dict.fromkeys(("fig4", "fig5", "fig9", "fig10"), -1)
+    expected = {
+        name.removesuffix("_approx"): points[first.get(name.split("_")[0]) : last.get(name.split("_")[0])]
+        for name, points in readings.items()
+        if isinstance(points, list)
+    }
+    assert {name: curve["points"] for name, curve in COPY.items() if name != "_README"} == expected
 
 
 @needs_transcript
@@ -180,6 +182,39 @@ def test_figure_7_crosses_97_percent_where_table_4_says():
         i = int(np.argmax(accuracy >= 0.97))
         crossing = t[i - 1] + 100 * (0.97 - accuracy[i - 1]) / (accuracy[i] - accuracy[i - 1])
         assert crossing == pytest.approx(found["mnist_2nn", entry["partition"], 0.1, 1, "inf"][0], abs=1.5)
+
+
+def test_figure_4_s_best_curve_reaches_85_percent_when_table_3_says():
+    """It prints 2000, and the curve has a point every 50 rounds. Its other two numbers, 280 and 630, are not on it."""
+    (entry,) = (entry for entry in PRINTED["figure4"] if (entry["E"], entry["lr"]) == (5, 0.15))
+    t, accuracy = np.array(entry["points"]).T
+    crossings = [rounds_to_target(t, accuracy, target) for target in (0.8, 0.82, 0.85)]
+    assert crossings == pytest.approx([344, 693, 1990], abs=2)
+
+
+def test_figure_5_is_the_best_so_far_of_what_figure_10_shows_every_20_rounds():
+    best = {(entry["E"], entry["B"], entry["lr"]): np.array(entry["points"]).T for entry in PRINTED["figure5"]}
+    seen = {(entry["E"], entry["B"], entry["lr"]): np.array(entry["points"]).T for entry in PRINTED["figure10"]}
+    assert len(best) == 8 and len(seen) == 12
+    for settings, (rounds, accuracy) in best.items():
+        assert (np.diff(accuracy) >= 0).all()
+        t, shown = seen[settings]
+        assert (np.interp(t, rounds, accuracy) >= np.maximum.accumulate(shown) - 2e-4).all()
+
+
+@pytest.mark.parametrize("name", ["figure2", "figure3", "figure4", "figure5", "figure7", "figure8", "figure10"])
+def test_the_paper_s_points_are_at_rounds_that_we_evaluate_too(name):
+    (schedule,) = {cell.evaluate for cell in artefact(name, ROOT / "params").cells}
+    rounds = {t for entry in PRINTED[name] for t, _ in entry["points"]} - {0}  # the untrained model
+    assert len(rounds) > 10 and all(SCHEDULES[schedule](t) for t in rounds)
+
+
+def test_a_learning_rate_is_matched_where_the_cell_s_grid_holds_it():
+    (cell,) = (cell for cell in artefact("figure4", ROOT / "params").cells if cell.E == 5)
+    assert cell.lr == (0.05, 0.15, 0.25)
+    entries = [{"E": 5, "lr": 0.2, "rounds": 1}, {"E": 5, "lr": 0.25, "rounds": 2}, {"E": 5, "rounds": 3}]
+    assert [paper.of(cell, entries)["rounds"], paper.of(cell, entries[::-1])["rounds"]] == [2, 3]
+    assert paper.of(cell, entries[:1]) == {}
 
 
 def test_every_declared_cell_finds_its_own_entry():

@@ -23,6 +23,24 @@ def fetch(names: list[str]) -> None:
             print(path)
 
 
+def encode(names: list[str]) -> None:
+    """Make words of fetched corpora, once, in data/encoded."""
+    from fedgrid import job
+    from fedgrid.datasets import corpora, words
+
+    for corpus in names:
+        if corpus not in corpora.READERS:
+            raise ValueError(f"unknown corpus {corpus!r}; choose from {', '.join(corpora.READERS)}")
+    for corpus in names:
+        raw, encoded = job.RAW / corpus, job.ENCODED / corpus
+        try:
+            summary = words.encode(corpora.READERS[corpus](raw), encoded, str(raw))
+        except FileNotFoundError as error:
+            remedy = f"fetch it with `python -m fedgrid fetch {corpus}`"
+            raise ValueError(f"{error.filename}: no such data; {remedy}") from error
+        print(f"{encoded}: {summary}")
+
+
 def partition(names: list[str]) -> None:
     """Draw partitions, such as mnist-iid-K100-s0, into data/partitions."""
     from fedgrid import job
@@ -155,6 +173,7 @@ def known(name: str, among: dict[str, Any], what: str) -> Any:
 # Each verb: what it does, what its operands are, and whether it can do without any.
 VERBS: dict[str, tuple[Callable[[list[str]], None], str, str]] = {
     "fetch": (fetch, "DATASET", "+"),
+    "encode": (encode, "CORPUS", "+"),
     "partition": (partition, "PARTITION", "+"),
     "plan": (plan, "ARTEFACT", "*"),
     "run": (run, "CELL", "+"),

@@ -1,6 +1,8 @@
 """The datasets' files, each from the first source that has it, none kept without its pinned sha256.
 
-Of an archive that differs from mirror to mirror, the md5 of each member is pinned instead.
+Of an archive that differs from mirror to mirror, the md5 of each member is pinned instead. A file whose sha256 nobody
+has published, or anyone's own, is declared as UNPINNED: it is refused until whoever trusts it has put it in its place
+and pinned the sha256 that the refusal tells.
 
 params/datasets.yaml declares them. FEDGRID_MIRROR, a folder or URL that holds <dataset>/<file>, is asked before the
 hosts. A file in place is never overwritten: the pinned one is left as it is, any other is an error that names it.
@@ -25,11 +27,12 @@ import pooch
 import requests
 import yaml
 
-from fedgrid.datasets import digits
+from fedgrid.datasets import corpora, digits
 from fedgrid.files import sha256, whole
 
-EMBEDDED: dict[str, Callable[[Path], None]] = {"scikit-learn": digits.extract}
+EMBEDDED: dict[str, Callable[[Path], None]] = {"scikit-learn": digits.extract, "fedgrid": corpora.generate}
 Pinned = str | dict[str, str]  # sha256, or the md5 of each member of an archive
+UNPINNED = "unpinned"  # in place of a sha256 that is not known yet
 NAME = r"\w[\w.-]*"  # of a file or member
 WEB = ("http://", "https://")
 ATTEMPTS = 3  # at one host
@@ -74,16 +77,20 @@ def read(declared: Path, name: str) -> tuple[list[str], dict[str, Pinned]]:
 
 
 def well_pinned(pinned: Any) -> bool:
-    """Whether that is a sha256, or the md5 of each member of an archive."""
+    """Whether that is a sha256, UNPINNED, or the md5 of each member of an archive."""
     if isinstance(pinned, dict):
         return all(
             re.fullmatch(NAME, str(one)) and re.fullmatch("[0-9a-f]{32}", str(md5)) for one, md5 in pinned.items()
         )
-    return bool(re.fullmatch("[0-9a-f]{64}", str(pinned)))
+    return bool(re.fullmatch(f"[0-9a-f]{{64}}|{UNPINNED}", str(pinned)))
 
 
 def bring(path: Path, pinned: Pinned, sources: list[str]) -> Path:
     """The path, where the pinned file now stands: as it was, or from the first of the sources that has it."""
+    if pinned == UNPINNED:
+        trust = f"if you trust it, pin its sha256, {digest(path, path.suffix)}" if path.exists() else ""
+        mend = trust or f"put it there, from {sources[-1]}, and fetch again to be told"
+        raise ValueError(f"{path}: no sha256 of it is pinned in params/datasets.yaml; {mend}")
     if path.exists():
         if fault := difference(path, path.suffix, pinned):
             raise ValueError(f"{path}: {fault} as pinned; delete it and fetch again")

@@ -5,20 +5,22 @@ The same records give the same bytes: no date, no random identifier, no font but
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from fedgrid import paper, record
-from fedgrid.artefacts import Artefact
-from fedgrid.cells import Averaging, Cell
-from fedgrid.curves import envelope
-from fedgrid.tables import label
+from fedgrid import record
+from fedgrid.artefacts import Artefact, axes_range
+from fedgrid.cells import Averaging
+from fedgrid.lines import Line, Told, lines
 
 FIGURES = Path("results/figures")
 STYLE = {
@@ -28,107 +30,144 @@ STYLE = {
     "axes.grid": True,
     "grid.color": "#e6e6e6",
     "legend.frameon": False,
-    "lines.linewidth": 1.4,
+    "legend.fontsize": 8,
     "svg.hashsalt": "fedgrid",
     "savefig.dpi": 150,
 }
-# Okabe & Ito's colours, told apart by colour-blind readers too: a colour per B, a dash per E, a width per C.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-DASHES = ("-", "--", ":", "-.")
-PAPER_COLOUR = "#888888"
-Point = tuple[float, float]
-# A line of a figure: its panel, its label, whose it is ("ours" or "paper"), its points and matplotlib's line style.
-Line = tuple[str, str, str, list[Point], dict[str, Any]]
-
-
-def accuracy_lines(artefact: Artefact, records: Mapping[str, Any]) -> list[Line]:
-    """The envelope of each cell that has been run, and the paper's curve where there is one."""
-    layout = artefact.figure or {}
-    values = {name: sorted({getattr(cell, name) for cell in artefact.cells}) for name in ("C", "E", "B")}
-    varied = [name for name, several in values.items() if len(several) > 1]
-    lines: list[Line] = []
-    for cell in artefact.cells:
-        panel = label(cell.settings[layout["panels"]])
-        name = ", ".join(f"{name} = {label(cell.settings[name])}" for name in varied)
-        place = {name: several.index(getattr(cell, name)) for name, several in values.items()}
-        colour, dash = COLOURS[place["B"] % len(COLOURS)], DASHES[place["E"] % len(DASHES)]
-        style = {"color": colour, "linestyle": dash, "linewidth": 1.2 + place["C"]}
-        if cell.name in records:
-            curves = records[cell.name]["curves"]
-            best = envelope([rate["test_accuracy"] for rate in curves["rates"]]).tolist()
-            lines.append((panel, name, "ours", list(zip(curves["rounds"], best, strict=False)), style))
-        lines += paper_line(artefact, cell, panel, name)
-    return lines
-
-
-def averaging_lines(artefact: Artefact, records: Mapping[str, Any]) -> list[Line]:
-    """The training loss of every average, from independent and from shared initial weights."""
-    lines: list[Line] = []
-    for cell in artefact.cells:
-        panel = "shared initial weights" if isinstance(cell, Averaging) and cell.shared_start else "independent"
-        if cell.name in records:
-            curves = records[cell.name]["curves"]
-            points = list(zip(curves["theta"], curves["train_loss"], strict=True))
-            lines.append((panel, "fedgrid", "ours", points, {"color": COLOURS[0]}))
-        lines += paper_line(artefact, cell, panel, "")
-    return lines
-
-
-def paper_line(artefact: Artefact, cell: Cell, panel: str, name: str) -> list[Line]:
-    """The paper's own curve for the cell, if it was read off the figure."""
-    points = paper.of(cell, paper.printed(artefact.name)).get("points")
-    shown = f"paper: {name}" if name else "paper"
-    style = {"color": PAPER_COLOUR, "linewidth": 1, "marker": ".", "markersize": 4}
-    return [(panel, shown, "paper", [(x, y) for x, y in points], style)] if points else []
-
-
-def dress_accuracy(axes: Axes, artefact: Artefact) -> None:
-    """The axes of test accuracy by round, in the paper's ranges, with the target."""
-    ranges = (artefact.figure or {})["range"]
-    axes.set(xlabel="communication rounds", ylabel="test accuracy", xlim=ranges["rounds"], ylim=ranges["accuracy"])
-    axes.set_xscale("symlog", linthresh=10)
-    axes.xaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
-    targets = {target for cell in artefact.cells for target in cell.settings.get("targets", [])}
-    for target in sorted(targets):
-        axes.axhline(target, color="#bbbbbb", linewidth=0.8, zorder=0)
-
-
-def dress_averaging(axes: Axes, artefact: Artefact) -> None:
-    """The axes of training loss by mixing weight, in the paper's ranges."""
-    axes.set(xlabel="mixing weight θ", ylabel="loss on the training set", xlim=(-0.2, 1.2))
-
-
-KINDS: dict[str, tuple[Callable[[Artefact, Mapping[str, Any]], list[Line]], Callable[[Axes, Artefact], None]]] = {
-    "accuracy": (accuracy_lines, dress_accuracy),
-    "averaging": (averaging_lines, dress_averaging),
+# Okabe & Ito's colours, told apart by colour-blind readers too, the first three also in grey, as dashes are.
+COLOURS = ("#0072b2", "#e69f00", "#000000", "#d55e00", "#009e73", "#cc79a7", "#56b4e9")
+MARKERS = "os^DvPX"
+DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (3, 1, 3, 1, 1, 1)))
+AXES = {
+    "rounds": "communication rounds",
+    "gradients": "minibatch gradient computations",
+    "test_accuracy": "test accuracy",
+    "train_loss": "loss on the training set",
 }
+# Inches: width and height of a panel, and of one that stands alone; the legend's width.
+PANEL, ALONE, LEGEND = (3.6, 3.2), (5.0, 3.8), 1.9
 
 
-def draw(artefact: Artefact, lines: list[Line]) -> Figure:
-    """The figure: a panel beside another for each panel that the lines name."""
-    panels = list(dict.fromkeys(line[0] for line in lines)) or ["not run"]
-    dress = KINDS[(artefact.figure or {})["kind"]][1]
-    figure = Figure(figsize=(4.2 * len(panels), 3.4), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        dress(axes, artefact)
-        axes.set_title(panel, fontsize=9)
-        for _, name, _, points, style in (line for line in lines if line[0] == panel):
-            axes.plot(*zip(*points, strict=True), label=name, **style)
-    handles = {
-        text: handle for axes in figure.axes for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
+def styles(found: Sequence[Line]) -> dict[Told, dict[str, Any]]:
+    """matplotlib's style of each line by what tells it: a colour and a dash of its own, while there are enough.
+
+    Else lines share them by setting: the last one is the colour, the one before the dash, and before that the width.
+    """
+    tolds = sorted({line.told for line in found})
+    if len(tolds) <= len(COLOURS):
+        return {told: style(place, place) for place, told in enumerate(tolds)}
+    values: dict[str, set[Any]] = {}
+    for name, value in (pair for told in tolds for pair in told):
+        values.setdefault(name, set()).add(value)
+    colour, dash, width = [*list(values)[::-1], "", "", ""][:3]
+    looks = {}
+    for told in tolds:
+        place = {name: sorted(values[name]).index(value) for name, value in told}
+        looks[told] = style(place.get(colour, 0), place.get(dash, 0), place.get(width, 0))
+    return looks
+
+
+def style(colour: int, dash: int, width: int = 0) -> dict[str, Any]:
+    """matplotlib's style of a line, each part of it by its place."""
+    return {
+        "color": COLOURS[colour % len(COLOURS)],
+        "linestyle": DASHES[dash % len(DASHES)],
+        "linewidth": 1.3 + width,
     }
-    if handles:
-        figure.legend(handles.values(), handles.keys(), loc="outside right center", fontsize=8)
-    figure.suptitle(fill(artefact.title, 60 * len(panels)), fontsize=9)  # a single panel is narrow
+
+
+def paler(ours: Mapping[str, Any]) -> dict[str, Any]:
+    """The paper's style of a line: of the same hue, but light and thin, with the markers of its hue."""
+    light = tuple((part + 1) / 2 for part in to_rgb(ours["color"]))
+    marker = MARKERS[COLOURS.index(ours["color"])]
+    return {"color": light, "linestyle": ours["linestyle"], "linewidth": 0.8, "marker": marker, "markersize": 2.5}
+
+
+def shown(line: Line, whose: str) -> str:
+    """What the legend says of a line."""
+    if whose == "paper":
+        return f"paper: {line.name}" if line.name else "paper"
+    return (line.name or "fedgrid") + (f" (n = {line.n})" if line.n > 1 else "")
+
+
+def plot(axes: Axes, line: Line, look: Mapping[str, Any]) -> None:
+    """The line in its panel: the mean of ours, above all else, with the range of its repeats; the paper's curve."""
+    if line.paper:
+        axes.plot(*zip(*line.paper, strict=True), label=shown(line, "paper"), **paler(look))
+    if line.ours:
+        x, mean, low, high = zip(*line.ours, strict=True)
+        axes.plot(x, mean, label=shown(line, "ours"), zorder=3, marker="" if len(x) > 1 else ".", **look)
+        if line.n > 1:
+            axes.fill_between(x, low, high, color=look["color"], alpha=0.2, linewidth=0)
+
+
+def dress(axes: Axes, layout: Mapping[str, Any], panel: Sequence[Line]) -> None:
+    """The panel's title and axes and, of test accuracy, its cells' targets."""
+    axes.set_title(panel[0].panel, fontsize=9)
+    if layout["kind"] == "averaging":
+        axes.set(xlabel="mixing weight θ", ylabel=AXES["train_loss"], xlim=Averaging.span)
+        return
+    axes.set(xlabel=AXES[layout["x"]], ylabel=AXES[layout["y"]])
+    ends, log = axes_range(layout, panel[0].cell), layout.get("log", [])
+    if "y" in log:
+        axes.set_yscale("log")
+    if "x" in log and ends["x"][0] > 0:
+        axes.set_xscale("log", subs=())
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    elif "x" in log:
+        axes.set_xscale("symlog", linthresh=10)  # a logarithm from 0 needs a linear start
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.set(xlim=ends["x"], ylim=ends["y"])
+    if layout["y"] == "test_accuracy":
+        for target in sorted({target for line in panel for target in line.cell.settings["targets"]}):
+            axes.axhline(target, color="#bbbbbb", linewidth=0.8, zorder=0)
+
+
+def status(artefact: Artefact, records: Mapping[str, Any]) -> str:
+    """What the title says of cells that have not been run; nothing where all have."""
+    run, cells = sum(cell.name in records for cell in artefact.cells), len(artefact.cells)
+    return "" if run == cells else f"{run} of {cells} cells run" if run else "not run"
+
+
+def draw(artefact: Artefact, found: Sequence[Line], note: str) -> Figure:
+    """The figure: its panels, four of them two by two, the legend beside them, title and note above."""
+    panels = list(dict.fromkeys(line.panel for line in found))
+    columns = 2 if len(panels) == 4 else min(len(panels), 3)
+    rows = math.ceil(len(panels) / columns)
+    width, height = PANEL if len(panels) > 1 else ALONE
+    figure = Figure(figsize=(width * columns + LEGEND, height * rows), layout="constrained")
+    looks = styles(found)
+    for place, title in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        panel = [line for line in found if line.panel == title]
+        dress(axes, artefact.figure or {}, panel)
+        for line in panel:
+            plot(axes, line, looks[line.told])
+    if handles := legend(figure, found):
+        figure.legend(handles.values(), handles.keys(), loc="outside right center")
+    unbroken = artefact.title.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+    title = fill(unbroken, int(13 * figure.get_figwidth()))
+    figure.suptitle(f"{title}\n{note}" if note else title, fontsize=9)
     return figure
 
 
-def comma_separated(lines: list[Line]) -> bytes:
-    """The points of every line."""
+def legend(figure: Figure, found: Sequence[Line]) -> dict[str, Any]:
+    """The handle of every line drawn, by its text: ours, then the paper's, each in the order of their settings."""
+    labelled = [axes.get_legend_handles_labels() for axes in figure.axes]
+    drawn = {text: handle for handles, texts in labelled for handle, text in zip(handles, texts, strict=True)}
+    ordered = sorted(found, key=lambda line: line.told)
+    texts = dict.fromkeys(shown(line, whose) for whose in ("ours", "paper") for line in ordered)
+    return {text: drawn[text] for text in texts if text in drawn}
+
+
+def comma_separated(found: Sequence[Line]) -> bytes:
+    """The points of every line, the range of the repeats and their number."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["panel", "line", "whose", "x", "y"])
-    writer.writerows((panel, name, whose, x, y) for panel, name, whose, points, _ in lines for x, y in points)
+    writer.writerow(["panel", "line", "whose", "x", "y", "low", "high", "n"])
+    for line in found:
+        writer.writerows((line.panel, line.name, "ours", *point, line.n) for point in line.ours)
+        writer.writerows((line.panel, line.name, "paper", *point, "", "", "") for point in line.paper)
     return text.getvalue().encode()
 
 
@@ -147,10 +186,10 @@ def rendered(figure: Figure, suffix: str) -> bytes:
 def build(artefact: Artefact, records: Mapping[str, Any]) -> dict[Path, bytes]:
     """The figure's files and their contents, from whichever of its records exist."""
     record.refuse_others(artefact.cells, records)
+    found = lines(artefact, records)
     with mpl.rc_context():
         mpl.rcdefaults()  # not a user's own matplotlibrc
         mpl.rcParams.update(STYLE)  # type: ignore[arg-type]  # its keys are literals
-        lines = KINDS[(artefact.figure or {})["kind"]][0](artefact, records)
-        figure = draw(artefact, lines)
+        figure = draw(artefact, found, status(artefact, records))
         files = {FIGURES / f"{artefact.name}.{suffix}": rendered(figure, suffix) for suffix in ("pdf", "svg", "png")}
-    return {FIGURES / f"{artefact.name}.csv": comma_separated(lines)} | files
+    return {FIGURES / f"{artefact.name}.csv": comma_separated(found)} | files

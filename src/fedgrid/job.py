@@ -22,7 +22,7 @@ from fedgrid.streams import stream
 from fedgrid.tasks import PRECISIONS
 
 RAW = Path("data/raw")
-ENCODED = "encoded"  # beside raw
+ENCODED = Path("data/encoded")
 PARTITIONS = Path("data/partitions")
 CHECKPOINTS = Path("results/checkpoints")
 CHECKPOINT_SECONDS = 60
@@ -34,7 +34,7 @@ def load_data(name: str, raw: Path = RAW) -> Dataset:
 
     ValueError naming the file that is missing or damaged.
     """
-    folder, verb = (raw.parent / ENCODED / name, "encode") if name in CORPORA else (raw / name, "fetch")
+    folder, verb = (raw.parent / ENCODED.name / name, "encode") if name in CORPORA else (raw / name, "fetch")
     try:
         for archive in folder.glob("*.npz"):
             files.arrays(archive)

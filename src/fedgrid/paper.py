@@ -1,6 +1,7 @@
 """What the paper prints, from params/paper.yaml: the number or curve that stands beside one of ours."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +10,44 @@ import yaml
 from fedgrid.cells import Cell
 
 PAPER = Path("params/paper.yaml")
-# What an entry says of the paper's result; all else in it is settings.
-SAID = ("rounds", "speedup", "points")
+# What an entry says of the paper's result; all else in it is settings, and the target.
+SAID = ("rounds", "speedup", "points", "accuracy", "parameters")
+
+
+@cache
+def parsed(text: str) -> dict[str, list[dict[str, Any]]]:
+    """The entries of a paper.yaml of that text, by artefact."""
+    return yaml.safe_load(text)
 
 
 def printed(artefact: str, path: Path = PAPER) -> list[dict[str, Any]]:
     """The paper's entries for an artefact; none where it has none there."""
-    return yaml.safe_load(path.read_text()).get(artefact, [])
+    return parsed(path.read_text()).get(artefact, [])
 
 
 def printed_rounds(cell: Cell, path: Path = PAPER) -> float | None:
-    """The rounds that any table of the paper prints for the cell's settings."""
-    tables = yaml.safe_load(path.read_text()).values()
-    said = (of(cell, entries).get("rounds") for entries in tables)
+    """The rounds that any table of the paper prints for the cell's settings; none of a cell without a target."""
+    if not cell.settings.get("targets"):
+        return None
+    said = (of(cell, entries).get("rounds") for entries in parsed(path.read_text()).values())
     return next((rounds for rounds in said if rounds is not None), None)
 
 
-def of(cell: Cell, entries: list[dict[str, Any]]) -> Mapping[str, Any]:
-    """The entry whose settings are all the cell's; an empty one where the paper says nothing of it."""
+def of(cell: Cell, entries: list[dict[str, Any]], target: float | None = None) -> Mapping[str, Any]:
+    """The entry whose settings are all the cell's; an empty one where the paper says nothing of it.
+
+    Of one that names a target, it is that target or, where none is asked for, the cell's last.
+    """
+    last = cell.settings.get("targets", [])[-1:]
+    targets = last if target is None else [target]
     for entry in entries:
-        if all(cell.settings.get(key) == value for key, value in entry.items() if key not in SAID):
+        if all(has(cell, name, value, targets) for name, value in entry.items() if name not in SAID):
             return entry
     return {}
+
+
+def has(cell: Cell, name: str, value: Any, targets: list[float]) -> bool:
+    """Whether the cell has that setting; of a learning rate, whether it is one of the cell's; of a target, of these."""
+    if name == "target":
+        return value in targets
+    return cell.settings.get(name) == value or (name == "lr" and value in cell.lr)

@@ -2,123 +2,60 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from fedgrid import paper, record
-from fedgrid.artefacts import Artefact, place
-from fedgrid.cells import Cell, Race
+from fedgrid import paper
+from fedgrid.artefacts import Artefact
+from fedgrid.entries import NOT_REACHED, NOT_RUN, Entry, entries, label
+
+__all__ = ["TABLES", "build", "label", "markdown"]
 
 TABLES = Path("results/tables")
-LABELS = {"iid": "IID", "shards": "non-IID", "inf": "∞"}
-NOT_RUN, REACHED, NOT_REACHED = "not run", "reached", "not reached"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One number of a table, ours and the paper's. Rounds and speedups are None where there is none."""
-
-    row: tuple[str, ...]
-    column: tuple[str, ...]
-    status: str
-    rounds: float | None  # to the last target, by the paper's reading of the curve
-    speedup: float | None  # the baseline's rounds over these
-    paper_rounds: float | None
-    paper_speedup: float | None
-    ratio: float | None  # rounds / paper_rounds
-    horizon: int
-    best_lr: float | None
-    best_lr_at_grid_end: bool
-    record: str
-
-
-def label(value: Any) -> str:
-    """A setting's value as a table shows it."""
-    return LABELS.get(str(value), f"{value:g}" if isinstance(value, float) else str(value))
-
-
-def key(cell: Cell, names: Sequence[str]) -> tuple[str, ...]:
-    """The cell's place in a table: its values of those settings."""
-    return tuple(label(cell.settings[name]) for name in names)
-
-
-def rounds(cell: Cell, records: Mapping[str, Any]) -> float | None:
-    """The rounds that the cell's record took to its last target; None where it did not reach it or was not run."""
-    if not isinstance(cell, Race) or cell.name not in records:
-        return None
-    return records[cell.name]["result"]["rounds_to_target"][str(cell.targets[-1])]
-
-
-def speedup(cell: Race, artefact: Artefact, records: Mapping[str, Any]) -> float | None:
-    """The baseline's rounds over the cell's: the baseline differs from it by the artefact's baseline settings alone."""
-    layout = artefact.table or {}
-    wanted = {name: cell.settings[name] for name in place(layout)}
-    wanted |= {name: label(value) for name, value in layout["baseline"].items()}
-    wanted = {name: label(value) for name, value in wanted.items()}
-    for base in artefact.cells:
-        if base != cell and all(label(base.settings[name]) == value for name, value in wanted.items()):
-            return quotient(rounds(base, records), rounds(cell, records))
-    return None
-
-
-def quotient(above: float | None, below: float | None) -> float | None:
-    """above / below, None where either is missing."""
-    return above / below if above is not None and below else None
-
-
-def entry(cell: Race, artefact: Artefact, records: Mapping[str, Any], printed: list[dict[str, Any]]) -> Entry:
-    """The table's entry for a cell."""
-    layout = artefact.table or {}
-    said = paper.of(cell, printed)
-    ours, result = rounds(cell, records), records.get(cell.name, {}).get("result", {})
-    reached = REACHED if ours is not None else NOT_REACHED
-    return Entry(
-        row=key(cell, layout["rows"]),
-        column=key(cell, layout["columns"]),
-        status=reached if result else NOT_RUN,
-        rounds=ours,
-        speedup=speedup(cell, artefact, records),
-        paper_rounds=said.get("rounds"),
-        paper_speedup=said.get("speedup"),
-        ratio=quotient(ours, said.get("rounds")),
-        horizon=cell.rounds,
-        best_lr=result.get("best_lr"),
-        best_lr_at_grid_end=result.get("best_lr_at_grid_end", False),
-        record=cell.name,
-    )
-
-
-def entries(artefact: Artefact, records: Mapping[str, Any]) -> list[Entry]:
-    """The table's entries, one per cell; ValueError where a record's settings are not those declared."""
-    record.refuse_others(artefact.cells, records)
-    printed = paper.printed(artefact.name)
-    return [entry(cell, artefact, records, printed) for cell in artefact.cells if isinstance(cell, Race)]
-
-
-def with_speedup(rounds: float | None, speedup: float | None) -> str:
-    """Rounds as the paper prints them, with the speedup behind."""
-    if rounds is None:
-        return "—"
-    return f"{rounds:.0f}" + (f" ({speedup:.1f}×)" if speedup is not None else "")
+SYMBOLS = {"∞": r"$\infty$", "×": r"$\times$", "±": r"$\pm$", "†": r"$\dagger$", "—": "---"}  # in LaTeX
 
 
 def ours(entry: Entry) -> str:
     """Our side of an entry; "> horizon" where the target was not reached, † where the best rate ends the grid."""
     if entry.status == NOT_RUN:
         return NOT_RUN
-    mark = " †" if entry.best_lr_at_grid_end else ""
-    if entry.status == NOT_REACHED:
-        return f"> {entry.horizon}{mark}"
-    return with_speedup(entry.rounds, entry.speedup) + mark
+    shown = f"> {entry.horizon}" if entry.rounds is None else f"{entry.rounds:.0f}"
+    if entry.spread is not None:
+        shown += f" ± {entry.spread:.{0 if entry.spread >= 10 else 1}f}"
+    return shown + behind(asides(entry)) + (" †" if entry.best_lr_at_grid_end else "")
+
+
+def asides(entry: Entry) -> Iterator[str]:
+    """What stands in brackets behind our rounds: the speedup, and what of several repeats has been run and reached."""
+    if entry.speedup is not None:
+        yield times(entry.speedup)
+    if entry.declared > 1 and entry.reached < entry.n:
+        yield f"{entry.reached} of {entry.n} reached"
+    if entry.n < entry.declared:
+        yield f"n = {entry.n} of {entry.declared}"
+    elif entry.declared > 1 and entry.reached == entry.n:
+        yield f"n = {entry.n}"
 
 
 def theirs(entry: Entry) -> str:
     """The paper's side of an entry."""
-    return with_speedup(entry.paper_rounds, entry.paper_speedup)
+    if entry.paper_rounds is None:
+        return "—"
+    return f"{entry.paper_rounds:.0f}" + behind([] if entry.paper_speedup is None else [times(entry.paper_speedup)])
+
+
+def times(factor: float) -> str:
+    """A speedup as the paper prints it."""
+    return f"{factor:.1f}×"
+
+
+def behind(asides: Iterable[str]) -> str:
+    """Those in brackets, behind a number; nothing where there are none."""
+    return f" ({inside})" if (inside := ", ".join(asides)) else ""
 
 
 def ratio(entry: Entry) -> str:
@@ -127,27 +64,36 @@ def ratio(entry: Entry) -> str:
 
 
 def pivot(artefact: Artefact, found: list[Entry]) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows: a row per row key, and per column key ours, the paper's and their ratio."""
-    layout = artefact.table or {}
+    """Headers and rows: a row per row key, u behind E and B, and per column key ours, the paper's and their ratio."""
+    names = (artefact.table or {})["rows"]
     columns = list(dict.fromkeys(one.column for one in found))
     at = {(one.row, one.column): one for one in found}
+    heads = {one.row: [*one.row, *([shortest(one.u)] if {"E", "B"} <= set(names) else [])] for one in found}
     parts: list[tuple[str, Callable[[Entry], str]]] = [("ours", ours)]
     if paper.printed(artefact.name):
         parts += [("paper", theirs), ("ours/paper", ratio)]
-    headers = [*layout["rows"], *(f"{' '.join(column)} {name}" for column in columns for name, _ in parts)]
+    headers = [*names, *(["u"] if {"E", "B"} <= set(names) else [])]
+    headers += [f"{' '.join(column)} {name}" for column in columns for name, _ in parts]
     rows = [
-        [*row, *(show(at[row, column]) if (row, column) in at else "" for column in columns for _, show in parts)]
-        for row in dict.fromkeys(one.row for one in found)
+        [*head, *(show(at[row, column]) if (row, column) in at else "" for column in columns for _, show in parts)]
+        for row, head in heads.items()
     ]
     return headers, rows
+
+
+def shortest(u: float) -> str:
+    """u as the paper prints it: 1, 7.4, 1200."""
+    return f"{u:.1f}".removesuffix(".0")
 
 
 def notes(found: list[Entry]) -> list[str]:
     """What a reader must know below the table."""
     done = [one for one in found if one.status != NOT_RUN]
-    lines = [
-        f"{len(done)} of {len(found)} cells run; rounds by the paper's rule, speedup over the baseline in brackets."
-    ]
+    experiments = {one.record: one for one in found}.values()  # one has an entry for each of its targets
+    run, declared = sum(one.n for one in experiments), sum(one.declared for one in experiments)
+    lines = [f"{run} of {declared} cells run; rounds by the paper's rule, speedup over the baseline in brackets."]
+    if any(one.spread is not None for one in done):
+        lines.append("a ± s: mean and sample standard deviation over n seeds.")
     if any(one.best_lr_at_grid_end for one in done):
         lines.append("† the best learning rate is at the end of its grid: a wider grid may need fewer rounds.")
     if any(one.status == NOT_REACHED for one in done):
@@ -166,21 +112,22 @@ def latex(artefact: Artefact, found: list[Entry]) -> str:
     """The table in LaTeX (booktabs), its symbols as commands."""
     headers, rows = pivot(artefact, found)
     table = tabulate(rows, headers, tablefmt="latex_booktabs", disable_numparse=True)
-    for symbol, command in (("∞", r"$\infty$"), ("×", r"$\times$"), ("†", r"$\dagger$"), ("—", "---")):
+    for symbol, command in SYMBOLS.items():
         table = table.replace(symbol, command)
     return f"% {artefact.title}\n{table}\n"
 
 
 def comma_separated(artefact: Artefact, found: list[Entry]) -> str:
-    """The entries in full precision, one line each."""
+    """The entries in full precision, one line each; what repeats have several of is parted by spaces."""
     layout = artefact.table or {}
     rest = [field.name for field in fields(Entry) if field.name not in ("row", "column")]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*layout["rows"], *layout["columns"], *rest])
     for one in found:
-        values = asdict(one)
-        writer.writerow([*one.row, *one.column, *(values[name] for name in rest)])
+        values = [getattr(one, name) for name in rest]
+        several = [" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values]
+        writer.writerow([*one.row, *one.column, *several])
     return text.getvalue()
 
 

@@ -1,7 +1,7 @@
 # A cell is one job of one thread: its learning rates race to its record. A job that was stopped resumes.
 rule run:
     input:
-        lambda wildcards: ancient(raw_files(CELLS[wildcards.cell].dataset)),
+        lambda wildcards: ancient(data_files(CELLS[wildcards.cell].dataset)),
         lambda wildcards: ancient(partition_file(CELLS[wildcards.cell])),
     output:
         "results/cells/{task}/{cell}.json",

@@ -5,6 +5,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from fedgrid import artefacts
+from fedgrid.datasets import CORPORA, words
 
 SCHEMAS = Path(workflow.basedir) / "workflow/schemas"
 
@@ -37,6 +38,13 @@ wildcard_constraints:
 def raw_files(dataset):
     """The files of a dataset under data/raw."""
     return [f"data/raw/{dataset}/{file}" for file in DATASETS[dataset]["files"]]
+
+
+def data_files(dataset):
+    """What a dataset is loaded from: its files, or what they were encoded into."""
+    if dataset in CORPORA:
+        return [f"data/encoded/{dataset}/{file}" for file in words.FILES]
+    return raw_files(dataset)
 
 
 def partition_file(cell):

@@ -1,4 +1,4 @@
-# Download, a job for each file, and division among clients.
+# Download, a job for each file; corpora made into words; division among clients.
 rule fetch:
     output:
         "data/raw/{dataset}/{file}",
@@ -8,9 +8,20 @@ rule fetch:
         "python -m fedgrid fetch {wildcards.dataset}/{wildcards.file} 2>&1 | tee {log}"
 
 
+rule encode:
+    input:
+        lambda wildcards: ancient(raw_files(wildcards.dataset)),
+    output:
+        multiext("data/encoded/{dataset}/", *words.FILES),
+    log:
+        "logs/encode/{dataset}.log",
+    shell:
+        "python -m fedgrid encode {wildcards.dataset} 2>&1 | tee {log}"
+
+
 rule partition:
     input:
-        lambda wildcards: ancient(raw_files(PARTITIONS[wildcards.partition].dataset)),
+        lambda wildcards: ancient(data_files(PARTITIONS[wildcards.partition].dataset)),
     output:
         "data/partitions/{partition}.npz",
     log:

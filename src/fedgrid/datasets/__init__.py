@@ -6,16 +6,18 @@ A loader reads the folder that `fedgrid.fetch` filled and returns a Dataset; it 
 from collections.abc import Callable
 from pathlib import Path
 
-from fedgrid.datasets import cifar10, digits, mnist, shakespeare
+from fedgrid.datasets import cifar10, digits, mnist, shakespeare, words
+from fedgrid.datasets.corpora import READERS
 from fedgrid.datasets.dataset import Dataset
 
 # Texts that are encoded once, after they are fetched: any of them may stand in for the paper's private posts.
-CORPORA = ("sentiment140", "blogs", "stackoverflow", "posts", "generated")
+CORPORA = tuple(READERS)
 DATASETS: dict[str, Callable[[Path], Dataset]] = {
     "mnist": mnist.load,
     "cifar10": cifar10.load,
     "shakespeare": shakespeare.load,
     "digits": digits.load,
+    **dict.fromkeys(CORPORA, words.load),
 }
 
 __all__ = ["CORPORA", "DATASETS", "Dataset"]
