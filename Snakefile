@@ -29,6 +29,7 @@ rule all:
     input:
         [records(name) + outputs(name) for name in PAPER],
         "results/metrics.json",
+        "results/README.md",
 
 
 rule quickstart:

@@ -156,6 +156,21 @@ def test_table_metrics_and_readme_tell_the_record_s_rounds(walked):
         assert (f"| {rounds:.0f}" if rounds else "| > 3") in table
 
 
+def test_claims_of_a_folder_that_declares_none_of_the_paper_s_artefacts_are_a_page_that_says_so(folder, capsys):
+    main(["claims"])
+    text = Path("results/README.md").read_text()
+    assert text.count("**not declared**") > 10 and "2 of 2" in text and "](tables/small.md)" in text
+    assert capsys.readouterr() == ("", "")
+    main(["claims"])
+    assert Path("results/README.md").read_text() == text
+
+
+def test_tasks_are_listed_with_what_params_declare_of_them(folder, capsys):
+    main(["tasks"])
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("digits_2nn"))
+    assert line.split() == ["digits_2nn", "55,210", "50", "1,500", "image", "50", "%", "digits"]
+
+
 def test_the_readme_changes_between_its_marks_alone(walked):
     text = (walked[0] / "README.md").read_text()
     start, end = "<!-- small -->", "<!-- /small -->"
@@ -215,7 +230,7 @@ def test_an_unknown_verb_or_artefact_is_one_line_and_status_1(folder):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["tabel"], ["run"], ["fetch"], ["partition"], ["table", "--fast", "small"]],
+    [[], ["tabel"], ["run"], ["fetch"], ["partition"], ["table", "--fast", "small"], ["tasks", "small"]],
     ids=lambda arguments: " ".join(arguments) or "nothing",
 )
 def test_a_command_line_that_is_none_is_refused(folder, capsys, arguments):

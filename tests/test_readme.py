@@ -13,7 +13,7 @@ from fedgrid.artefacts import all_cells, artefact, artefact_names
 ROOT = Path(__file__).parents[1]
 DECLARED = ROOT / "params"
 PAPER = [name for name in artefact_names(DECLARED) if artefact(name, DECLARED).paper]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / summary.CLAIMS, *sorted((ROOT / "docs").glob("*.md"))]
 PINNED = re.search(r"^matplotlib==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
 STALE = "is not what the records make: run `python -m fedgrid {}` and commit what changes"
 
@@ -57,6 +57,10 @@ def test_the_figure_is_what_the_records_make(records, name):
 
 def test_the_metrics_are_what_the_records_make(records):
     is_made(summary.METRICS, summary.metrics([artefact(name) for name in PAPER], records), "metrics")
+
+
+def test_the_claims_are_what_the_records_make(records):
+    is_made(summary.CLAIMS, summary.report([artefact(name) for name in PAPER], records), "claims")
 
 
 @pytest.mark.parametrize("path", summary.DOCUMENTS, ids=str)

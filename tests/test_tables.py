@@ -2,13 +2,18 @@
 
 import csv
 import io
+import json
+import math
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fedgrid import record, tables
+from fedgrid import entries, record, summary, tables
 from fedgrid.artefacts import artefact, artefact_names
+from fedgrid.cells import cell as cell_of
 
 ROOT = Path(__file__).parents[1]
 DECLARED = ROOT / "params"
@@ -72,6 +77,7 @@ def hand(tmp_path, monkeypatch):
     (tmp_path / "params").mkdir()
     (tmp_path / "params/hand.yaml").write_text(PARAMS)
     (tmp_path / "params/paper.yaml").write_text(PAPER)
+    shutil.copy(DECLARED / "datasets.yaml", tmp_path / "params")
     monkeypatch.chdir(tmp_path)
     return artefact("hand")
 
@@ -83,7 +89,7 @@ def records(hand):
 
 @pytest.fixture
 def found(hand, records):
-    return dict(zip(map(place, hand.cells), tables.entries(hand, records), strict=True))
+    return dict(zip(map(place, hand.cells), entries.entries(hand, records), strict=True))
 
 
 def text_of(hand, records, suffix):
@@ -138,7 +144,7 @@ def test_a_baseline_differs_from_its_row_by_its_own_settings_alone(tmp_path, han
     for cell in by_c.cells:
         answer = float(rounds[cell.partition, cell.E][cell.C > 0])
         records[cell.name] = made(cell, [1, 2], [[0.1, 1.0]] * 3, 1.0, answer, 0.2)
-    speedups = {one.row + one.column: one.speedup for one in tables.entries(by_c, records)}
+    speedups = {one.row + one.column: one.speedup for one in entries.entries(by_c, records)}
     assert {key: value for key, value in speedups.items() if value is not None} == {
         ("1", "0.1", "IID"): 3.0,
         ("5", "0.1", "IID"): 1.5,
@@ -166,12 +172,12 @@ def test_status_tells_not_run_from_not_reached(found):
 def test_the_table_as_a_person_reads_it(hand, records):
     headers, rows = markdown_rows(text_of(hand, records, "md"))
     sides = ["ours", "paper", "ours/paper"]
-    assert headers == ["E", "B", *(f"{column} {side}" for column in ("IID", "non-IID") for side in sides)]
+    assert headers == ["E", "B", "u", *(f"{column} {side}" for column in ("IID", "non-IID") for side in sides)]
     assert rows == {
-        ("1", "∞"): ["25", "100", "0.25", "> 200 †", "—", ""],
-        ("1", "10"): ["3 (8.3×)", "4 (25.0×)", "0.75", "40", "160 (0.6×)", "0.25"],
-        ("5", "∞"): ["15 (1.7×) †", "—", "", "not run", "—", ""],
-        ("5", "10"): ["> 200", "—", "", "not run", "—", ""],
+        ("1", "∞"): ["1", "25", "100", "0.25", "> 200 †", "—", ""],
+        ("1", "10"): ["60", "3 (8.3×)", "4 (25.0×)", "0.75", "40", "160 (0.6×)", "0.25"],
+        ("5", "∞"): ["5", "15 (1.7×) †", "—", "", "not run", "—", ""],
+        ("5", "10"): ["300", "> 200", "—", "", "not run", "—", ""],
     }
 
 
@@ -187,8 +193,8 @@ def test_the_notes_say_how_many_cells_ran_and_what_the_marks_mean(hand, records)
 def test_an_artefact_that_the_paper_does_not_have_shows_ours_alone(hand, records, tmp_path):
     (tmp_path / "params/paper.yaml").write_text("table9: []\n")
     headers, rows = markdown_rows(text_of(hand, records, "md"))
-    assert headers == ["E", "B", "IID ours", "non-IID ours"]
-    assert rows["1", "10"] == ["3 (8.3×)", "40"]
+    assert headers == ["E", "B", "u", "IID ours", "non-IID ours"]
+    assert rows["1", "10"] == ["60", "3 (8.3×)", "40"]
 
 
 def test_csv_holds_every_entry_in_full_precision(hand, records, found):
@@ -196,11 +202,13 @@ def test_csv_holds_every_entry_in_full_precision(hand, records, found):
     records[name]["result"]["rounds_to_target"]["0.75"] = 1 / 3 + 2
     lines = list(csv.DictReader(io.StringIO(text_of(hand, records, "csv"))))
     assert len(lines) == len(hand.cells)
-    for line, one in zip(lines, tables.entries(hand, records), strict=True):
+    for line, one in zip(lines, entries.entries(hand, records), strict=True):
         assert (line["E"], line["B"], line["partition"]) == one.row + one.column
-        for key in ("rounds", "speedup", "paper_rounds", "paper_speedup", "ratio", "best_lr"):
+        for key in ("rounds", "spread", "speedup", "paper_rounds", "paper_speedup", "ratio"):
             assert (float(line[key]) if line[key] else None) == getattr(one, key), key
-        assert (line["status"], line["record"]) == (one.status, one.record)
+        assert (line["status"], (line["record"],)) == (one.status, one.record)
+        assert tuple(map(float, line["best_lr"].split())) == one.best_lr
+        assert (int(line["n"]), int(line["declared"])) == (int(one.status != "not run"), 1)
         assert (int(line["horizon"]), line["best_lr_at_grid_end"]) == (200, str(one.best_lr_at_grid_end))
     assert float(next(line for line in lines if line["record"] == name)["rounds"]) == 1 / 3 + 2
 
@@ -244,7 +252,13 @@ def test_an_artefact_with_no_record_says_not_run_everywhere(monkeypatch, name):
     ours = [place for place, header in enumerate(headers) if header.endswith(" ours")]
     assert all(len(row) == len(headers) for row in rows)
     shown = [row[place] for row in rows for place in ours]
-    assert shown.count("not run") == len(declared.cells) and set(shown) <= {"not run", ""}
+    by = declared.table["rows"] + declared.table["columns"]
+    spots = {
+        (cell if "seed" in by else replace(cell, seed=0), target)
+        for cell in declared.cells
+        for target in (cell.targets if "target" in by else cell.targets[-1:])
+    }
+    assert shown.count("not run") == len(spots) and set(shown) <= {"not run", ""}
     assert f"0 of {len(declared.cells)} cells run" in files[".md"]
     lines = list(csv.DictReader(io.StringIO(files[".csv"])))
     assert {(line["status"], line["rounds"], line["speedup"], line["ratio"], line["best_lr"]) for line in lines} == {
@@ -279,7 +293,197 @@ def test_records_of_other_artefacts_change_nothing(hand, records):
     assert tables.build(hand, records | {"stranger": stranger}) == tables.build(hand, records)
 
 
-def test_two_cells_in_one_place_of_the_table_are_refused_and_neither_is_hidden(hand, tmp_path):
-    (tmp_path / "params/twice.yaml").write_text(PARAMS.replace("C: 0.1,", "C: 0.1, seed: [0, 1],"))
-    with pytest.raises(ValueError, match=r"params/twice\.yaml"):
-        tables.build(artefact("twice"), {})
+def test_two_experiments_in_one_place_of_the_table_are_refused_and_neither_is_hidden(hand, tmp_path):
+    (tmp_path / "params/twice.yaml").write_text(PARAMS.replace("C: 0.1,", "C: [0.1, 0.2],"))
+    with pytest.raises(ValueError, match=r"params/twice\.yaml.*2 cells at 1, inf, iid"):
+        artefact("twice")
+
+
+def test_a_table_of_cells_without_a_target_is_refused(hand, tmp_path):
+    (tmp_path / "params/endless.yaml").write_text(PARAMS.replace("targets: [0.5, 0.75]", "targets: []"))
+    with pytest.raises(ValueError, match=r"params/endless\.yaml.*target"):
+        artefact("endless")
+
+
+# Targets among the columns, as in Table 3: SGD's cell has other K and C than FedAvg's, and shares no row with it.
+
+BY_TARGET = """
+title: "Table 3: rounds to 50 and 75 %"
+cells: {task: cifar, partition: iid, targets: [0.5, 0.75], lr: 0.1}
+grid:
+  - {algorithm: sgd, K: 1, C: 1.0, E: 1, B: 100, rounds: 9000}
+  - {C: 0.1, E: 1, B: inf, rounds: 3000}
+  - {C: 0.1, E: 5, B: 50, rounds: 3000}
+table: {rows: [algorithm, E, B], columns: [target], baseline: {algorithm: sgd, E: 1, B: 100}}
+"""
+BY_TARGET_PAPER = """
+by_target:
+  - {algorithm: sgd, B: 100, target: 0.50, rounds: 1800}
+  - {algorithm: sgd, B: 100, target: 0.75, rounds: 9900}
+  - {algorithm: fedavg, E: 1, B: inf, target: 0.5, rounds: 360, speedup: 5.0}
+  - {algorithm: fedavg, E: 1, B: inf, target: 0.75, rounds: null}
+  - {algorithm: fedavg, E: 5, B: 50, target: 0.5, rounds: 30, speedup: 60.0}
+"""
+
+
+@pytest.fixture
+def by_target(hand, tmp_path):
+    """The artefact, and records: SGD 1000 and 8000 updates, FedSGD 250 and never, FedAvg 20 and 100 rounds."""
+    (tmp_path / "params/by_target.yaml").write_text(BY_TARGET)
+    (tmp_path / "params/paper.yaml").write_text(BY_TARGET_PAPER)
+    declared = artefact("by_target")
+    answers = [(1000.0, 8000.0), (250.0, None), (20.0, 100.0)]
+    return declared, {
+        cell.name: made(cell, [1], [[0.8]], *answer, 0.2) for cell, answer in zip(declared.cells, answers, strict=True)
+    }
+
+
+def test_each_target_has_a_column_and_its_own_speedup_and_number_of_the_paper(by_target):
+    headers, rows = markdown_rows(tables.build(*by_target)[Path("results/tables/by_target.md")])
+    sides = ["ours", "paper", "ours/paper"]
+    assert headers == ["algorithm", "E", "B", "u", *(f"{target} % {side}" for target in (50, 75) for side in sides)]
+    assert rows == {
+        ("SGD", "1"): ["100", "1", "1000", "1800", "0.56", "8000", "9900", "0.81"],
+        ("FedAvg", "1"): ["∞", "1", "250 (4.0×)", "360 (5.0×)", "0.69", "> 3000", "—", ""],
+        ("FedAvg", "5"): ["50", "50", "20 (50.0×)", "30 (60.0×)", "0.67", "100 (80.0×)", "—", ""],
+    }
+
+
+def test_a_cell_with_two_targets_counts_once_below_the_table(by_target):
+    declared, records = by_target
+    records.pop(declared.cells[2].name)
+    assert "2 of 3 cells run" in tables.build(declared, records)[Path("results/tables/by_target.md")]
+
+
+def test_metrics_tell_targets_apart(by_target):
+    found = json.loads(summary.metrics([by_target[0]], by_target[1]))["by_target"]
+    assert found["algorithm=FedAvg E=5 B=50 target=50 %"] == {"rounds": 20.0, "ours_over_paper": 0.6667, "best_lr": 0.2}
+    assert found["algorithm=FedAvg E=1 B=∞ target=75 %"] == {"best_lr": 0.2}
+    assert len(found) == 6
+
+
+# Seeds: cells that differ in nothing else are repeats of one experiment.
+
+
+@pytest.fixture
+def seeds(hand, tmp_path):
+    """The same grid with three seeds, and the cells of one place by seed."""
+    (tmp_path / "params/seeds.yaml").write_text(PARAMS.replace("C: 0.1,", "C: 0.1, seed: [0, 1, 2],"))
+    declared = artefact("seeds")
+
+    def told(rounds):
+        """Records in which the repeats at (partition, E, B) took those rounds; fewer of them are not run."""
+        records = {}
+        for where, answers in rounds.items():
+            repeats = [cell for cell in declared.cells if place(cell) == where]
+            for one, answer in zip(repeats, answers, strict=False):
+                records[one.name] = made(one, [1, 2], [[0.1, 0.2]] * 3, 1.0, answer, (0.2, 0.2, 0.4)[one.seed])
+        return records
+
+    return declared, told
+
+
+IID = ("iid", 1, "inf"), ("iid", 1, 10), ("iid", 5, "inf"), ("iid", 5, 10)
+
+
+@pytest.mark.parametrize(
+    "rounds, shown",
+    [
+        ([400.0, 410.0, 420.0], "410 ± 10 (n = 3)"),  # deviations -10, 0, 10: √(200 / 2)
+        ([3.0, 4.0, 5.0], "4 ± 1.0 (n = 3)"),
+        ([400.0, 420.0], "410 ± 14 (n = 2 of 3)"),  # √(200 / 1)
+        ([400.0], "400 (n = 1 of 3)"),
+        ([], "not run"),
+        ([100.0, None, 120.0], "> 200 (2 of 3 reached)"),
+        ([None, None, None], "> 200 (0 of 3 reached)"),
+        ([None, 120.0], "> 200 (1 of 2 reached, n = 2 of 3)"),
+        ([None], "> 200 (0 of 1 reached, n = 1 of 3)"),
+    ],
+)
+def test_repeats_are_one_entry_with_mean_spread_and_number(seeds, rounds, shown):
+    declared, told = seeds
+    _, rows = markdown_rows(tables.build(declared, told({IID[0]: rounds}))[Path("results/tables/seeds.md")])
+    assert len(rows) == 4
+    assert rows["1", "∞"][1].removesuffix(" †") == shown
+
+
+def test_the_speedup_of_repeats_is_the_ratio_of_means(seeds):
+    """Not the mean of ratios, 6.5; of a baseline that did not always reach the target there is none."""
+    declared, told = seeds
+    rounds = {IID[0]: [100.0, 200.0, 300.0], IID[1]: [10.0, 20.0, 60.0], IID[2]: [50.0, None, 50.0]}
+    found = {(one.row, one.column): one for one in entries.entries(declared, told(rounds))}
+    assert found[("1", "10"), ("IID",)].speedup == 200 / 30
+    assert found[("5", "∞"), ("IID",)].speedup is None
+    unsure = {IID[0]: [100.0, None, 300.0], IID[1]: [10.0, 20.0, 60.0]}
+    assert {one.speedup for one in entries.entries(declared, told(unsure))} == {None}
+
+
+def test_the_csv_tells_of_repeats_how_many_there_are_and_names_them_all(seeds):
+    declared, told = seeds
+    text = tables.build(declared, told({IID[0]: [400.0, 420.0]}))[Path("results/tables/seeds.csv")]
+    line = next(csv.DictReader(io.StringIO(text)))
+    assert (line["n"], line["declared"], line["reached"], line["rounds"]) == ("2", "3", "2", "410.0")
+    assert float(line["spread"]) == pytest.approx(math.sqrt(200))
+    assert line["record"].split() == [cell.name for cell in declared.cells if place(cell) == IID[0]]
+    assert line["best_lr"] == "0.2 0.2"
+
+
+def test_the_notes_count_repeats_as_cells_and_say_what_a_spread_is(seeds):
+    declared, told = seeds
+    below = tables.build(declared, told({IID[0]: [400.0, 420.0]}))[Path("results/tables/seeds.md")].rpartition("|\n")[2]
+    assert "2 of 24 cells run" in below and "± s" in below
+    below = tables.build(declared, told({IID[0]: [400.0]}))[Path("results/tables/seeds.md")].rpartition("|\n")[2]
+    assert "±" not in below
+
+
+def test_metrics_of_repeats_have_spread_number_and_a_rate_where_all_agree(seeds):
+    declared, told = seeds
+    found = json.loads(summary.metrics([declared], told({IID[0]: [400.0, 420.0], IID[1]: [3.0, 4.0, 5.0]})))["seeds"]
+    assert found == {
+        "E=1 B=∞ partition=IID": {"rounds": 410.0, "spread": 14.14, "n": 2.0, "best_lr": 0.2},
+        "E=1 B=10 partition=IID": {"rounds": 4.0, "spread": 1.0, "n": 3.0},
+    }
+
+
+def test_a_table_laid_out_by_seed_keeps_seeds_apart(seeds, tmp_path):
+    by_seed = PARAMS.replace("C: 0.1,", "C: 0.1, seed: [0, 1, 2],").replace("rows: [E, B]", "rows: [E, B, seed]")
+    (tmp_path / "params/by_seed.yaml").write_text(by_seed)
+    found = entries.entries(artefact("by_seed"), seeds[1]({IID[0]: [100.0, 200.0], IID[1]: [10.0, 40.0]}))
+    assert len(found) == 24 and {one.declared for one in found} == {1}
+    rounds = {one.row[1:]: (one.rounds, one.speedup) for one in found if one.rounds is not None}
+    assert rounds == {
+        ("∞", "0"): (100.0, None),
+        ("∞", "1"): (200.0, None),
+        ("10", "0"): (10.0, 10.0),
+        ("10", "1"): (40.0, 5.0),
+    }
+
+
+def test_a_spread_in_latex_is_a_command(seeds):
+    declared, told = seeds
+    rows = well_formed_latex(
+        tables.build(declared, told({IID[0]: [400.0, 410.0, 420.0]}))[Path("results/tables/seeds.tex")]
+    )
+    assert any(r"410 $\pm$ 10 (n = 3)" in row for row in rows)
+
+
+# u = E·n / (K·B), of MNIST's 60,000 examples and 100 clients as the paper prints it, and where it prints none.
+
+
+@pytest.mark.parametrize(
+    "settings, u",
+    [
+        ({"E": 1, "B": "inf"}, 1),
+        ({"E": 5, "B": 50}, 60),
+        ({"E": 20, "B": 10}, 1200),
+        ({"E": 20, "B": 1000}, 20),  # more than the 600 that a client has
+        ({"E": 1, "B": 100, "K": 1, "C": 1.0, "algorithm": "sgd"}, 1),
+    ],
+)
+def test_u_counts_a_client_s_updates_in_a_round(settings, u):
+    common = {"task": "mnist_2nn", "partition": "iid", "C": 0.1, "targets": [0.9], "rounds": 5, "lr": 0.1}
+    assert entries.updates(cell_of(common | settings), 60_000) == u
+
+
+def test_u_is_shown_as_the_paper_shows_it():
+    assert [tables.shortest(u) for u in (1.0, 7.4398, 37.1, 1200.0)] == ["1", "7.4", "37.1", "1200"]

@@ -126,6 +126,23 @@ def readme(names: list[str]) -> None:
         files.write(path, summary.readme(path.read_text(), found, records(found)))
 
 
+def claims(names: list[str]) -> None:
+    """Write results/README.md, the paper's claims and whether they hold, from the records that exist."""
+    from fedgrid import files, summary
+
+    found = chosen(names)
+    files.write(summary.CLAIMS, summary.report(found, records(found)))
+
+
+def tasks(names: list[str]) -> None:
+    """List what is learnt: models, clients, training examples, targets."""
+    from fedgrid import summary
+    from fedgrid.plan import training_examples
+
+    declared = [artefacts.artefact(name) for name in artefacts.artefact_names()]
+    print(summary.tasks(declared, training_examples))
+
+
 def publish(names: list[str]) -> None:
     """Show artefacts' records in MLflow, each once: ./mlflow.db, or the server that MLFLOW_TRACKING_URI names."""
     from fedgrid import publish as publishing
@@ -170,8 +187,9 @@ def known(name: str, among: dict[str, Any], what: str) -> Any:
     return among[name]
 
 
-# Each verb: what it does, what its operands are, and whether it can do without any.
+# Each verb: what it does, what its operands are, none where it takes none, and whether it can do without any.
 VERBS: dict[str, tuple[Callable[[list[str]], None], str, str]] = {
+    "tasks": (tasks, "", ""),
     "fetch": (fetch, "DATASET", "+"),
     "encode": (encode, "CORPUS", "+"),
     "partition": (partition, "PARTITION", "+"),
@@ -181,6 +199,7 @@ VERBS: dict[str, tuple[Callable[[list[str]], None], str, str]] = {
     "figure": (figure, "ARTEFACT", "*"),
     "metrics": (metrics, "ARTEFACT", "*"),
     "readme": (readme, "ARTEFACT", "*"),
+    "claims": (claims, "", ""),
     "publish": (publish, "ARTEFACT", "*"),
     "audit": (audit, "ARTEFACT", "*"),
 }
@@ -200,8 +219,10 @@ def main(arguments: list[str] | None = None) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, (function, operand, count) in VERBS.items():
         summary = (function.__doc__ or "").splitlines()[0]
-        verbs.add_parser(verb, help=summary, description=summary).add_argument("names", nargs=count, metavar=operand)
-    asked = parser.parse_args(arguments)
+        asking = verbs.add_parser(verb, help=summary, description=summary)
+        if operand:
+            asking.add_argument("names", nargs=count, metavar=operand)
+    asked = parser.parse_args(arguments, argparse.Namespace(names=[]))
     try:
         VERBS[asked.verb][0](asked.names)
     except (ValueError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import mean, stdev
 from typing import Any
 
@@ -92,25 +93,24 @@ def quotient(above: float | None, below: float | None) -> float | None:
     return above / below if above is not None and below else None
 
 
-def updates(cell: Race) -> float:
-    """u = E·n / (K·B): updates that a client is expected to make in a round; at least one an epoch, 1 in plain SGD."""
-    if cell.algorithm == "sgd":
-        return 1.0
-    return cell.E * max(training_examples(cell.dataset) / (cell.K * cell.B), 1.0)
+def updates(cell: Race, n: int) -> float:
+    """u = E·n / (K·B): updates that a client is expected to make in a round, of n examples in all.
+
+    At least one an epoch, for a batch is never larger than the client's data; 1 in plain SGD.
+    """
+    return 1.0 if cell.algorithm == "sgd" else cell.E * max(n / (cell.K * cell.B), 1.0)
 
 
-def entry(spot: Spot, artefact: Artefact, records: Mapping[str, Any], printed: list[dict[str, Any]]) -> Entry:
-    """The table's entry for an experiment, at one target."""
-    layout, cell = artefact.table or {}, spot.cells[0]
-    assert isinstance(cell, Race)
-    said = paper.of(cell, printed, spot.settings["target"])
+def entry(spot: Spot, artefact: Artefact, records: Mapping[str, Any], said: Mapping[str, Any], u: float) -> Entry:
+    """The table's entry for an experiment, at one target, beside what the paper says."""
+    layout = artefact.table or {}
     taken = rounds(spot, records)
     ours, reached = average(taken), [one for one in taken if one is not None]
     results = [records[one.name]["result"] for one in spot.cells if one.name in records]
     return Entry(
         row=key(spot.settings, layout["rows"]),
         column=key(spot.settings, layout["columns"]),
-        u=updates(cell),
+        u=u,
         status=NOT_RUN if not taken else NOT_REACHED if None in taken else REACHED,
         rounds=ours,
         spread=stdev(reached) if ours is not None and len(reached) > 1 else None,
@@ -121,7 +121,7 @@ def entry(spot: Spot, artefact: Artefact, records: Mapping[str, Any], printed: l
         paper_rounds=said.get("rounds"),
         paper_speedup=said.get("speedup"),
         ratio=quotient(ours, said.get("rounds")),
-        horizon=cell.rounds,
+        horizon=spot.settings["rounds"],
         best_lr=tuple(result["best_lr"] for result in results if result["best_lr"] is not None),
         best_lr_at_grid_end=any(result["best_lr_at_grid_end"] for result in results),
         record=tuple(one.name for one in spot.cells),
@@ -131,5 +131,11 @@ def entry(spot: Spot, artefact: Artefact, records: Mapping[str, Any], printed: l
 def entries(artefact: Artefact, records: Mapping[str, Any]) -> list[Entry]:
     """The table's entries, one per spot; ValueError where a record's settings are not those declared."""
     record.refuse_others(artefact.cells, records)
-    printed = paper.printed(artefact.name)
-    return [entry(spot, artefact, records, printed) for spot in spots(artefact.table or {}, artefact.cells)]
+    printed, train = paper.printed(artefact.name), cache(training_examples)
+    found = []
+    for spot in spots(artefact.table or {}, artefact.cells):
+        cell = spot.cells[0]
+        if isinstance(cell, Race):
+            said, u = paper.of(cell, printed, spot.settings["target"]), updates(cell, train(cell.dataset))
+            found.append(entry(spot, artefact, records, said, u))
+    return found

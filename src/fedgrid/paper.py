@@ -38,16 +38,14 @@ def of(cell: Cell, entries: list[dict[str, Any]], target: float | None = None) -
 
     Of one that names a target, it is that target or, where none is asked for, the cell's last.
     """
-    last = cell.settings.get("targets", [])[-1:]
-    targets = last if target is None else [target]
+    last = (cell.settings.get("targets") or [None])[-1]
+    at = cell.settings | {"target": last if target is None else target}
     for entry in entries:
-        if all(has(cell, name, value, targets) for name, value in entry.items() if name not in SAID):
+        if all(has(at, name, value) for name, value in entry.items() if name not in SAID):
             return entry
     return {}
 
 
-def has(cell: Cell, name: str, value: Any, targets: list[float]) -> bool:
-    """Whether the cell has that setting; of a learning rate, whether it is one of the cell's; of a target, of these."""
-    if name == "target":
-        return value in targets
-    return cell.settings.get(name) == value or (name == "lr" and value in cell.lr)
+def has(settings: Mapping[str, Any], name: str, value: Any) -> bool:
+    """Whether those settings have that one; of a learning rate, whether it is one of theirs."""
+    return settings.get(name) == value or (name == "lr" and value in settings["lr"])

@@ -68,15 +68,19 @@ def pivot(artefact: Artefact, found: list[Entry]) -> tuple[list[str], list[list[
     names = (artefact.table or {})["rows"]
     columns = list(dict.fromkeys(one.column for one in found))
     at = {(one.row, one.column): one for one in found}
-    heads = {one.row: [*one.row, *([shortest(one.u)] if {"E", "B"} <= set(names) else [])] for one in found}
+    updates: dict[tuple[str, ...], dict[str, None]] = {}  # one u a row, but where it depends on the column
+    for one in found:
+        updates.setdefault(one.row, {})[shortest(one.u)] = None
+    counted = {"E", "B"} <= set(names)
     parts: list[tuple[str, Callable[[Entry], str]]] = [("ours", ours)]
     if paper.printed(artefact.name):
         parts += [("paper", theirs), ("ours/paper", ratio)]
-    headers = [*names, *(["u"] if {"E", "B"} <= set(names) else [])]
+    headers = [*names, *(["u"] if counted else [])]
     headers += [f"{' '.join(column)} {name}" for column in columns for name, _ in parts]
     rows = [
-        [*head, *(show(at[row, column]) if (row, column) in at else "" for column in columns for _, show in parts)]
-        for row, head in heads.items()
+        [*row, *([", ".join(us)] if counted else [])]
+        + [show(at[row, column]) if (row, column) in at else "" for column in columns for _, show in parts]
+        for row, us in updates.items()
     ]
     return headers, rows
 

@@ -40,6 +40,18 @@ rule metrics:
         "python -m fedgrid metrics 2>&1 | tee {log}"
 
 
+# The paper's claims, and whether they hold.
+rule claims:
+    input:
+        [sources(name) for name in PAPER],
+    output:
+        "results/README.md",
+    log:
+        "logs/claims.log",
+    shell:
+        "python -m fedgrid claims 2>&1 | tee {log}"
+
+
 # A target of its own name for each artefact: `snakemake table4`.
 for name in ARTEFACTS:
     if name != "quickstart":
