@@ -253,6 +253,7 @@ def test_an_artefact_with_no_record_says_not_run_everywhere(monkeypatch, name):
     assert all(len(row) == len(headers) for row in rows)
     shown = [row[place] for row in rows for place in ours]
     by = declared.table["rows"] + declared.table["columns"]
+    by += declared.table["baseline"] if "changed" in by else []
     spots = {
         (cell if "seed" in by else replace(cell, seed=0), target)
         for cell in declared.cells
@@ -360,6 +361,38 @@ def test_metrics_tell_targets_apart(by_target):
     assert found["algorithm=FedAvg E=5 B=50 target=50 %"] == {"rounds": 20.0, "ours_over_paper": 0.6667, "best_lr": 0.2}
     assert found["algorithm=FedAvg E=1 B=∞ target=75 %"] == {"best_lr": 0.2}
     assert len(found) == 6
+
+
+# Ablations: a row is what has changed from the defaults, the baseline of its own column; a seed is a change as well.
+
+CHANGED = """
+title: "Ablations"
+cells: {task: mnist_2nn, partition: iid, C: 0.1, targets: [0.5], rounds: 100, lr: [0.1, 0.2]}
+grid:
+  - {E: 1, B: [inf, 10]}
+  - {E: 1, B: 10, init: he, seed: 1}
+  - {E: 1, B: 10, lr: 0.4}
+table:
+  rows: [task, changed]
+  columns: [E, B]
+  baseline: {init: glorot, lr: [0.1, 0.2], seed: 0}
+"""
+
+
+def test_a_row_may_be_what_has_changed_from_the_baseline(hand, tmp_path):
+    (tmp_path / "params/changed.yaml").write_text(CHANGED)
+    declared = artefact("changed")
+    records = {
+        cell.name: made(cell, [1], [[0.8]] * len(cell.lr), taken, None, 0.1)
+        for cell, taken in zip(declared.cells, (90.0, 60.0, 20.0, 30.0), strict=True)
+    }
+    headers, rows = markdown_rows(tables.build(declared, records)[Path("results/tables/changed.md")])
+    assert headers == ["task", "changed", "1 ∞ ours", "1 10 ours"]
+    assert rows == {
+        ("MNIST 2NN", "nothing"): ["90 †", "60 †"],
+        ("MNIST 2NN", "init he, seed 1"): ["", "20 (3.0×) †"],
+        ("MNIST 2NN", "lr 0.4"): ["", "30 (2.0×) †"],
+    }
 
 
 # Seeds: cells that differ in nothing else are repeats of one experiment.

@@ -21,6 +21,7 @@ LAYOUTS = {
     "table": ("rows", "columns", "baseline"),
     "figure": ("kind",),
 }
+NO_SETTINGS = ("target", "changed")  # by which a table may be laid out all the same
 # What the figures of a kind must say, and what they may.
 FIGURES = {
     "curves": (("kind", "y", "lines", "x", "panels", "range"), ("monotone", "log", "every")),
@@ -100,7 +101,7 @@ def check_layout(layout: Mapping[str, Any], cells: tuple[Cell, ...]) -> None:
         if what == "figure":
             check_figure(laid, cells)
         names = [*laid.get("baseline", {}), *laid.get("panels", [])]
-        names += [name for name in (place(laid) if what == "table" else []) if name != "target"]
+        names += [name for name in (place(laid) if what == "table" else []) if name not in NO_SETTINGS]
         for name in names:
             if any(name not in cell.settings for cell in cells):
                 raise ValueError(f"{what} is laid out by {name!r}, which is no setting of its cells")
@@ -181,20 +182,25 @@ def place(table: Mapping[str, Any]) -> list[str]:
 
 
 class Spot(NamedTuple):
-    """What a table has one entry for: repeats of an experiment; their settings, and the `target` of the entry."""
+    """What a table has one entry for: repeats of an experiment; their settings, and NO_SETTINGS.
+
+    `target` is that of the entry, `changed` the settings that are not as in the table's baseline.
+    """
 
     cells: tuple[Cell, ...]
     settings: Mapping[str, Any]
 
 
 def spots(table: Mapping[str, Any], cells: Iterable[Cell]) -> list[Spot]:
-    """A table's spots: repeats are together unless it is laid out by seed; by target, each target has its own."""
+    """A table's spots: repeats are together unless seeds have places; by target, each target has its own."""
     names = place(table)
+    apart = "seed" in names or ("changed" in names and "seed" in table["baseline"])
     found = []
-    for repeats in [(cell,) for cell in cells] if "seed" in names else by_seed(cells):
+    for repeats in [(cell,) for cell in cells] if apart else by_seed(cells):
         settings = repeats[0].settings
+        changed = {name: settings[name] for name, value in table["baseline"].items() if settings[name] != value}
         for target in settings["targets"] if "target" in names else settings["targets"][-1:]:
-            found.append(Spot(repeats, settings | {"target": target}))
+            found.append(Spot(repeats, settings | {"target": target, "changed": changed}))
     return found
 
 

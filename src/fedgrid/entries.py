@@ -58,6 +58,10 @@ class Entry:
 
 def label(value: Any) -> str:
     """A setting's value as a table shows it."""
+    if isinstance(value, list):  # of learning rates
+        return f"{value[0]:g} to {value[-1]:g} ({len(value)})" if len(value) > 1 else label(value[0])
+    if isinstance(value, dict):  # of settings
+        return ", ".join(f"{name} {label(one)}" for name, one in value.items()) or "nothing"
     return LABELS.get(str(value), f"{value:g}" if isinstance(value, float) else str(value))
 
 
@@ -81,7 +85,7 @@ def average(taken: Sequence[float | None]) -> float | None:
 def speedup(spot: Spot, artefact: Artefact, records: Mapping[str, Any]) -> float | None:
     """The baseline's rounds over these: the baseline differs in place by the artefact's baseline settings alone."""
     layout = artefact.table or {}
-    wanted = {name: spot.settings[name] for name in place(layout)} | layout["baseline"]
+    wanted = {name: spot.settings[name] for name in place(layout)} | layout["baseline"] | {"changed": {}}
     for base in spots(layout, artefact.cells):
         if base != spot and all(base.settings[name] == value for name, value in wanted.items()):
             return quotient(average(rounds(base, records)), average(rounds(spot, records)))

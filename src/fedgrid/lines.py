@@ -15,9 +15,9 @@ from fedgrid import paper
 from fedgrid.artefacts import Artefact, by_seed
 from fedgrid.cells import Cell, Race
 from fedgrid.curves import envelope
+from fedgrid.entries import label
 from fedgrid.fedavg import cohort_size
 from fedgrid.plan import training_examples
-from fedgrid.tables import label
 
 ORDER = ("C", "E", "B")  # named before other settings
 # Settings that tune an experiment, or end it: they name a line only where nothing else does.

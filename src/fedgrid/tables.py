@@ -11,9 +11,7 @@ from tabulate import tabulate
 
 from fedgrid import paper
 from fedgrid.artefacts import Artefact
-from fedgrid.entries import NOT_REACHED, NOT_RUN, Entry, entries, label
-
-__all__ = ["TABLES", "build", "label", "markdown"]
+from fedgrid.entries import NOT_REACHED, NOT_RUN, Entry, entries
 
 TABLES = Path("results/tables")
 SYMBOLS = {"∞": r"$\infty$", "×": r"$\times$", "±": r"$\pm$", "†": r"$\dagger$", "—": "---"}  # in LaTeX
