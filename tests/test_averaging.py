@@ -88,7 +88,8 @@ def test_figure_1_trains_for_240_updates_of_50_on_600_examples():
         sizes = [len(b) for order in orders for b in fedavg.batches(order, declared.B)]
         assert sizes == [50] * 240
         assert (declared.lr, declared.task, declared.partition) == ((0.1,), "mnist_2nn", "iid")
-    assert [declared.shared_start for declared in FIGURE_1] == [False, True]
+    declared = sorted((one.seed, one.shared_start) for one in FIGURE_1)
+    assert declared == [(seed, shared) for seed in (0, 1, 2) for shared in (False, True)]
 
 
 def test_each_parent_makes_its_240_updates_on_its_own_600_examples(data, partition, monkeypatch):

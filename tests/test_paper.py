@@ -223,11 +223,13 @@ def test_table_3_s_printed_speedups_are_sgd_s_updates_over_these_rounds_to_the_p
         assert f"{sgd[one['target']] / one['rounds']:.1f}" == f"{one['speedup']:.1f}"
 
 
-def test_the_ablations_repeat_rows_of_table_4():
-    assert (
-        by_settings("ablations").items()
-        <= {key: (said[0], None) for key, said in by_settings("table4").items()}.items()
-    )
+def test_the_ablations_repeat_rows_of_table_4_and_fedavg_s_80_percent_of_table_3():
+    rows = {key: (said[0], None) for key, said in by_settings("table4").items()}
+    (fedavg,) = (one for one in PRINTED["table3"] if one["target"] == 0.8 and one.get("B") == 50)
+    rows["cifar", "iid", *(fedavg[name] for name in ("C", "E", "B"))] = fedavg["rounds"], None
+    assert by_settings("ablations").items() <= rows.items()
+    (cifar,) = (one for one in PRINTED["ablations"] if one["task"] == "cifar")
+    assert cifar["target"] == 0.8
 
 
 def test_figure_1_has_50_points_evenly_from_minus_02_to_12():
