@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from fedgrid.engine.federation import Examples
+from fedgrid.engine.examples import Examples
 from fedgrid.models import MNIST_CNN, Model
 
 

@@ -19,7 +19,10 @@ import torch
 from bench import loops
 from fedgrid import models, partition, provenance
 from fedgrid.calibrate import examples
-from fedgrid.engine.federation import Examples, Federation, evaluate, spread
+from fedgrid.engine.evaluation import evaluate
+from fedgrid.engine.examples import Examples
+from fedgrid.engine.federation import Federation
+from fedgrid.engine.workers import spread
 from fedgrid.streams import stream
 
 TURNS = 7

@@ -9,10 +9,14 @@ import torch
 from torch.nn.functional import conv2d, cross_entropy, linear, max_pool2d, relu
 
 from fedgrid import fedavg
+from fedgrid.engine import evaluation
 from fedgrid.engine import federation as engine
-from fedgrid.engine.federation import Examples, Federation, Inputs, evaluate
+from fedgrid.engine.evaluation import evaluate
+from fedgrid.engine.examples import Examples, Inputs
+from fedgrid.engine.federation import Federation
 from fedgrid.engine.memory import activations, fitting, replicas_at_once
 from fedgrid.engine.steps import Batches, Replicas
+from fedgrid.engine.workers import spread
 from fedgrid.models import CHAR_LSTM, MNIST_2NN, MNIST_CNN, convolutional, dense, recurrent
 from fedgrid.partition import PARTITIONS, Partition, draw
 from fedgrid.streams import stream
@@ -208,7 +212,8 @@ def test_the_engine_equals_the_specification_where_clients_share_examples():
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_depends_on_the_number_of_workers(kind, settings, monkeypatch):
     """Not a bit of it: clients and pieces of data are divided among threads, and summed in their own order."""
-    monkeypatch.setattr(engine, "examples_at_once", lambda *_: 10)
+    for module in (engine, evaluation):
+        monkeypatch.setattr(module, "examples_at_once", lambda *_: 10)
     P = partition("shards_unbalanced", 10)
     model, _, examples = KINDS[kind]
     data = Examples(*examples(), Inputs(prepare(torch.float32)))
@@ -222,7 +227,7 @@ def test_nothing_depends_on_the_number_of_workers(kind, settings, monkeypatch):
 def test_an_error_in_a_worker_is_raised():
     broken = [lambda: 1, lambda: 1 / 0, lambda: 1]
     with pytest.raises(ZeroDivisionError):
-        list(engine.spread(lambda one: one(), broken, 2))
+        list(spread(lambda one: one(), broken, 2))
 
 
 def test_rounds_of_the_engine_differ_in_cohort_and_order():

@@ -11,8 +11,11 @@ from torch.nn import functional
 
 from fedgrid import fedavg, inputs
 from fedgrid.datasets import Dataset
-from fedgrid.engine.federation import Examples, Federation, Inputs, evaluate
-from fedgrid.engine.layers import Conv2d, Linear, LocalResponse, MaxPool, Relu, View
+from fedgrid.engine.convolutional import Conv2d, LocalResponse, MaxPool
+from fedgrid.engine.evaluation import evaluate
+from fedgrid.engine.examples import Examples, Inputs
+from fedgrid.engine.federation import Federation
+from fedgrid.engine.layers import Linear, Relu, View
 from fedgrid.models import Model
 from fedgrid.partition import Partition
 from fedgrid.streams import stream

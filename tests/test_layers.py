@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import conv2d, embedding, local_response_norm, max_pool2d, pad, relu
 
-from fedgrid.engine.layers import Conv2d, Linear, LocalResponse, MaxPool, Relu, View
+from fedgrid.engine.convolutional import Conv2d, LocalResponse, MaxPool
+from fedgrid.engine.layers import Linear, Relu, View
 from fedgrid.engine.recurrent import Embedding, Lstm
 
 

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from fedgrid.cells import Averaging
 from fedgrid.datasets import Dataset
-from fedgrid.engine.federation import Examples, Federation, evaluate
+from fedgrid.engine.evaluation import evaluate
+from fedgrid.engine.examples import Examples
+from fedgrid.engine.federation import Federation
 from fedgrid.models import initial_weights
 from fedgrid.partition import Partition
 from fedgrid.race import CPU, WEIGHTS

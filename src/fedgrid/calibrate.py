@@ -8,7 +8,8 @@ import torch
 
 from fedgrid import fedavg
 from fedgrid.cells import Cell, Race
-from fedgrid.engine.federation import Examples, Federation, Inputs
+from fedgrid.engine.examples import Examples, Inputs
+from fedgrid.engine.federation import Federation
 from fedgrid.engine.layers import Linear, View
 from fedgrid.engine.recurrent import Embedding
 from fedgrid.job import device

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fedgrid.datasets import Dataset
-from fedgrid.engine.federation import Inputs
+from fedgrid.engine.examples import Inputs
 
 Scale = Callable[[Tensor], Tensor]
 

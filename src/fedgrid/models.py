@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedgrid.engine.layers import Conv2d, Layer, Linear, LocalResponse, MaxPool, Relu, Start, View
+from fedgrid.engine.convolutional import Conv2d, LocalResponse, MaxPool
+from fedgrid.engine.layers import Layer, Linear, Relu, Start, View
 from fedgrid.engine.recurrent import Embedding, Lstm
 
 

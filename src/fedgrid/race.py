@@ -15,7 +15,9 @@ from torch import Tensor
 from fedgrid.cells import Race
 from fedgrid.curves import SCHEDULES, best_rate, envelope, rounds_to_target
 from fedgrid.datasets import Dataset
-from fedgrid.engine.federation import Examples, Federation, evaluate
+from fedgrid.engine.evaluation import evaluate
+from fedgrid.engine.examples import Examples
+from fedgrid.engine.federation import Federation
 from fedgrid.fedavg import DECAYS
 from fedgrid.models import initial_weights
 from fedgrid.partition import Partition

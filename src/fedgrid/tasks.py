@@ -7,7 +7,7 @@ import torch
 
 from fedgrid import inputs
 from fedgrid.datasets import CORPORA, Dataset
-from fedgrid.engine.federation import Inputs
+from fedgrid.engine.examples import Inputs
 from fedgrid.models import CHAR_LSTM, CIFAR_CNN, DIGITS_2NN, MNIST_2NN, MNIST_CNN, WORD_LSTM, Model
 
 

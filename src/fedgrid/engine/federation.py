@@ -6,64 +6,23 @@ cohort's examples, and so is an update of plain SGD on its minibatch.
 """
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache, partial
-from typing import TypeVar
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from fedgrid import fedavg
+from fedgrid.engine.examples import Examples
 from fedgrid.engine.memory import examples_at_once, replicas_at_once
-from fedgrid.engine.steps import Batches, Replicas, Weights, descend, length, replicated, rounded
+from fedgrid.engine.steps import Batches, Replicas, Weights, descend, replicated, rounded
+from fedgrid.engine.workers import slices, spread
 from fedgrid.models import Model
 from fedgrid.partition import Partition
 
 NOBODY = -1  # in a table of indices: no example
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """How stored examples x (n, …) become a model's inputs: by `prepare(x)`.
-
-    distort: what is done instead in training, given also `draws` random numbers from 0 to 1 for each example, float32
-    (n, draws); None where nothing is random.
-    """
-
-    prepare: Callable[[Tensor], Tensor]
-    distort: Callable[[Tensor, Tensor], Tensor] | None = None
-    draws: int = 0
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Examples on the device, as stored.
-
-    x: (n, …); y: integers (n, …), their classes, −1 where none is to be learnt.
-    """
-
-    x: Tensor
-    y: Tensor
-    inputs: Inputs
-
-    def __getitem__(self, chosen: slice) -> tuple[Tensor, Tensor]:
-        """Inputs and classes (n, …) of those examples."""
-        return self.inputs.prepare(self.x[chosen]), self.y[chosen].long()
-
-    def trained_on(self, chosen: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of indices of any shape, (*shape, …), distorted by the draws (*shape, draws)."""
-        x, y = (tensor.index_select(0, chosen.flatten()) for tensor in (self.x, self.y))
-        distort = self.inputs.distort
-        x = distort(x, draws.flatten(0, -2)) if distort else self.inputs.prepare(x)
-        return x.unflatten(0, chosen.shape), y.long().unflatten(0, chosen.shape)
 
 
 @dataclass(frozen=True)
@@ -231,63 +190,3 @@ class Federation:
             self.held[key] = new
         self.held[key].restart(w[part], lr[part])
         return self.held[key]
-
-
-def evaluate(
-    model: Model, w: Tensor, data: Examples, dtype: torch.dtype = torch.float32, workers: int = 1
-) -> tuple[list[float], list[float]]:
-    """Each rate's accuracy and mean cross-entropy over the classes of the examples: two lists of R floats.
-
-    dtype and workers are as in Federation.
-    """
-    example, _ = data[:1]
-    _, rates = replicas_at_once(model, example, 1, len(w))
-    at_once, correct, losses = examples_at_once(model, example, rates), [], []
-    for part in slices(len(w), rates):
-        judge = partial(judged, model, rounded(model.stacked(w[part]), dtype), w.dtype, data)
-        right, loss = zip(*spread(judge, slices(len(data.y), at_once), workers), strict=True)
-        correct.append(torch.stack(right).sum(0))
-        losses.append(torch.stack(loss).sum(0))
-    counted = (data.y >= 0).sum().item()
-    return [n / counted for n in torch.cat(correct).tolist()], [loss / counted for loss in torch.cat(losses).tolist()]
-
-
-@torch.inference_mode()
-def judged(model: Model, weights: Weights, dtype: torch.dtype, data: Examples, some: slice) -> tuple[Tensor, Tensor]:
-    """How many classes of those examples each rate gets right, and the sum of their cross-entropies in dtype."""
-    x, y = data[some]
-    if y.dim() == 2:  # texts, without their padding
-        steps = length(y >= 0)
-        x, y = x[:, :steps], y[:, :steps]
-    rates = len(weights[model.first][0])
-    logits, _ = model.forward(weights, x.expand(rates, *x.shape))
-    logits, classes = logits.flatten(1, -2), y.flatten()
-    # −1, where nothing is to be learnt, is never the likeliest class, and is ignored in the loss
-    right = (logits.argmax(-1) == classes).sum(-1)
-    loss = cross_entropy(logits.flatten(0, 1).to(dtype), classes.repeat(rates), ignore_index=-1, reduction="none")
-    return right, loss.view(rates, -1).sum(-1, dtype=torch.float64)
-
-
-def slices(n: int, size: int) -> list[slice]:
-    """0 to n in pieces of that size, the last one maybe smaller."""
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
-
-
-def spread(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """function of each item, in the items' order, by that many threads, each of which computes alone."""
-    if workers == 1:
-        yield from map(function, items)
-        return
-    ahead: deque[Future[Result]] = deque()
-    for item in items:
-        ahead.append(threads(workers).submit(function, item))
-        if len(ahead) > 2 * workers:  # so many results wait at most
-            yield ahead.popleft().result()
-    while ahead:
-        yield ahead.popleft().result()
-
-
-@cache
-def threads(workers: int) -> ThreadPoolExecutor:
-    """That many threads, kept: new ones would begin each round with memory they have never touched."""
-    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
