@@ -1,10 +1,32 @@
 """What all tests share."""
 
+import threading
+
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from tests.hosts import Host
 
 # As in a job: threads inside small operations wait for one another, the longer the busier the machine.
 torch.set_num_threads(1)
 # A deadline would be a timed assertion.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture
+def host():
+    """Starts hosts, and ends them with the test."""
+    hosts = []
+
+    def start(*args, **kwargs):
+        hosts.append(Host(*args, **kwargs))
+        threading.Thread(target=hosts[-1].serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return hosts[-1]
+
+    yield start
+    for one in hosts:
+        one.over.set()
+        one.shutdown()
+        one.server_close()

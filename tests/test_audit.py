@@ -3,46 +3,33 @@
 What a damage does to a record, it does to the tables and figures that show the record: those are then stale too.
 """
 
-import contextlib
+import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
-from fedgrid import artefacts, audit, job, provenance, record
+from fedgrid import artefacts, audit, job, manifest, provenance, record
 from fedgrid.__main__ import main
+from fedgrid.audit.records import edges
+from fedgrid.verbs import campaign as campaign_of
+from tests.campaigns import SMALL, commit, edit, make
 
-ROOT = Path(__file__).parents[1]
-SMALL = """
-title: "Small"
-cells: {task: digits_2nn, partition: [iid, shards], K: 50, C: 0.1, E: 1, targets: [0.5], rounds: 3, lr: [0.1, 0.464]}
-grid: [{B: 10}]
-table: {rows: [B], columns: [partition], baseline: {B: inf}}
-figure: {kind: curves, y: test_accuracy, lines: best, x: rounds, panels: [partition], range: {x: [0, 3], y: [0.0, 1.0]}}
-"""
 MADE = {f"results/tables/small.{suffix}" for suffix in ("csv", "md", "tex")} | {
     f"results/figures/small.{suffix}" for suffix in ("csv", "pdf", "svg", "png")
 }
+MANIFEST = "results/manifests/small.sha256"
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A folder with a campaign of two cells, run, and its tables and figures."""
-    folder = tmp_path_factory.mktemp("campaign")
-    (folder / "params").mkdir()
-    (folder / "params/small.yaml").write_text(SMALL)
-    for name in ("paper", "datasets"):
-        shutil.copy(ROOT / f"params/{name}.yaml", folder / "params")
-    with contextlib.chdir(folder):
-        main(["fetch", "digits"])
-        main(["partition", "digits-iid-K50-s0", "digits-shards-K50-s0"])
-        main(["run", *(cell.name for cell in artefacts.artefact("small").cells)])
-        main(["table", "small"])
-        main(["figure", "small"])
-    return folder
+    """A folder with a campaign of two cells, run, sealed, and its tables and figures."""
+    return make(tmp_path_factory.mktemp("campaign"), small=SMALL)
 
 
 @pytest.fixture(autouse=True)
@@ -60,27 +47,34 @@ def names(campaign):
     return [cell.name for cell in artefacts.artefact("small").cells]
 
 
-def findings():
-    """Every finding, as the verb has it."""
-    small = (artefacts.artefact("small"),)
-    return audit.audit(audit.Campaign(small, declared=frozenset(artefacts.all_cells())))
+def findings(names=("small",)):
+    """Every finding, as the verb has it; of the paper's campaign, where none is named."""
+    return audit.audit(campaign_of(list(names)))
 
 
-def standing():
+def standing(names=("small",)):
     """Check and subject of each finding that stands."""
-    return {(one.check, one.subject) for one in findings() if not one.note}
+    return {(one.check, one.subject) for one in findings(names) if not one.note}
+
+
+def notes(check):
+    """Subject and text of each note of that check."""
+    return [(one.subject, one.says) for one in findings() if one.note and one.check == check]
 
 
 def stale(files=MADE):
     return {("stale", file) for file in files}
 
 
-def edit(name, change):
-    """Rewrites the record of that name as the change leaves it."""
-    place = record.path(name)
-    one = json.loads(place.read_text())
-    change(one)
-    place.write_text(json.dumps(one, indent=1) + "\n")
+def seal(names=("small",)):
+    """Seals what is there, as who damages a campaign may do, too: outside git nothing keeps the old seals."""
+    main(["manifest", *names])
+
+
+def forge(name, change):
+    """Edits the record of that name and seals it anew."""
+    edit(name, change)
+    seal()
 
 
 def test_a_whole_campaign_has_no_standing_finding(names):
@@ -91,6 +85,8 @@ def test_a_whole_campaign_has_no_standing_finding(names):
 
 def test_a_deleted_record_is_missing(names):
     record.path(names[0]).unlink()
+    assert standing() == {("missing", names[0]), ("unsealed", names[0])} | stale()
+    seal()
     assert standing() == {("missing", names[0])} | stale()
 
 
@@ -98,12 +94,13 @@ def test_a_deleted_record_is_missing(names):
 def test_a_truncated_record_is_damaged(names, size):
     place = record.path(names[0])
     place.write_bytes(place.read_bytes()[:size])
+    seal()
     assert standing() == {("damaged", names[0])}
 
 
 @pytest.mark.parametrize("section", [*record.SECTIONS, "name", "schema"])
 def test_a_record_without_one_of_its_parts_is_damaged(names, section):
-    edit(names[0], lambda one: one.pop(section))
+    forge(names[0], lambda one: one.pop(section))
     assert standing() == {("damaged", names[0])}
 
 
@@ -118,13 +115,13 @@ def test_a_record_without_one_of_its_parts_is_damaged(names, section):
     ids=["no result", "no curves", "another target", "no rate"],
 )
 def test_a_record_that_no_table_or_figure_can_be_made_of_is_a_finding_and_no_crash(names, change):
-    edit(names[0], change)
+    forge(names[0], change)
     assert names[0] in {subject for _, subject in standing()}
 
 
-@pytest.mark.parametrize("key, value", [("C", 0.2), ("lr", [0.1]), ("seed", 1), ("B", "inf"), ("momentum", 0.9)])
+@pytest.mark.parametrize("key, value", [("C", 0.2), ("lr", [0.1, 0.464]), ("seed", 1), ("B", "inf"), ("momentum", 0.9)])
 def test_edited_settings_are_found(names, key, value):
-    edit(names[0], lambda one: one["settings"].update({key: value}))
+    forge(names[0], lambda one: one["settings"].update({key: value}))
     assert standing() == {("settings", names[0])}
 
 
@@ -132,24 +129,26 @@ def test_a_renamed_record_is_missing_and_undeclared(names):
     new = names[0].replace("-s0-", "-s1-")
     place = record.path(names[0])
     place.rename(place.with_stem(new))
+    seal()
     assert standing() == {("missing", names[0]), ("undeclared", new)} | stale()
 
 
 def test_a_record_under_another_cell_s_name_is_damaged(names):
     record.path(names[0]).replace(record.path(names[1]))
+    seal()
     assert standing() == {("missing", names[0]), ("damaged", names[1])}
 
 
 def test_a_record_that_no_artefact_declares_is_found(names):
     stranger = names[0].replace("-E1-", "-E7-")
-    edit(names[0], lambda one: record.write(one | {"name": stranger}))
+    forge(names[0], lambda one: record.write(one | {"name": stranger}))
     assert standing() == {("undeclared", stranger)}
 
 
 def test_a_record_that_another_artefact_declares_is_at_home(campaign, names):
     (campaign / "params/other.yaml").write_text(SMALL.replace("B: 10", "B: 20"))
     other = artefacts.artefact("other").cells[0]
-    edit(names[0], lambda one: record.write(one | {"name": other.name}))
+    forge(names[0], lambda one: record.write(one | {"name": other.name}))
     assert standing() == set()
     (campaign / "params/other.yaml").unlink()
     assert standing() == {("undeclared", other.name)}
@@ -195,6 +194,7 @@ def test_without_data_and_partitions_records_are_judged_all_the_same(campaign, n
     shutil.rmtree(campaign / "data")
     assert standing() == set()
     record.path(names[1]).write_text("{")
+    seal()
     assert standing() == {("damaged", names[1])}
 
 
@@ -226,12 +226,12 @@ def test_every_edited_file_is_stale():
         lambda one: one["curves"]["rates"][0].update(test_accuracy=[0.9, 0.9, 0.9]),
         lambda one: one["result"].update(rounds_to_target={"0.5": 1.5}),
         lambda one: one["result"].update(best_lr=0.1),
-        lambda one: one["result"].update(best_lr_at_grid_end=False),  # of two rates, either ends the grid
+        lambda one: one["result"].update(best_lr_at_grid_end=True),
     ],
     ids=["curve", "rounds", "rate", "mark"],
 )
 def test_a_result_that_its_curves_do_not_give_is_found_even_where_tables_were_made_of_it(names, change):
-    edit(names[0], change)
+    forge(names[0], change)
     assert standing() != set()
     main(["table", "small"])
     main(["figure", "small"])
@@ -239,21 +239,230 @@ def test_a_result_that_its_curves_do_not_give_is_found_even_where_tables_were_ma
 
 
 def test_a_record_of_another_engine_is_worth_a_note_and_no_more(names):
-    before = set(findings())
-    edit(names[0], lambda one: one["provenance"].update(engine="0" * 64))
-    (one,) = set(findings()) - before
-    assert (one.check, one.subject, one.note) == ("origin", "1 records", True)
-    assert "000000000000" in one.says and provenance.engine_digest()[:12] in one.says
-    assert before <= set(findings()) and standing() == set()
+    forge(names[0], lambda one: one["provenance"].update(engine="0" * 64))
+    ((subject, says),) = ((subject, says) for subject, says in notes("origin") if "engine" in says)
+    assert subject == "1 records"
+    assert "000000000000" in says and provenance.engine_digest()[:12] in says
+    assert standing() == set()
 
 
 def test_records_from_uncommitted_sources_are_worth_a_note_that_counts_them(names):
     for name, dirty in zip(names, (True, False), strict=True):
-        edit(name, lambda one, dirty=dirty: one["provenance"].update(dirty=dirty))
+        forge(name, lambda one, dirty=dirty: one["provenance"].update(dirty=dirty))
     (one,) = (finding for finding in findings() if "uncommitted" in finding.says)
     assert (one.check, one.subject, one.note) == ("origin", "1 records", True)
-    edit(names[0], lambda one: one["provenance"].update(dirty=False))
+    forge(names[0], lambda one: one["provenance"].update(dirty=False))
     assert findings() == []
+
+
+@pytest.mark.parametrize("dirty", [True, None])
+def test_in_the_paper_s_campaign_they_are_a_finding(names, dirty):
+    for name, uncommitted in zip(names, (False, dirty), strict=True):
+        edit(name, lambda one, uncommitted=uncommitted: one["provenance"].update(dirty=uncommitted))
+    seal(())
+    assert standing(()) == {("origin", "1 records")}
+
+
+def test_what_the_records_of_an_artefact_differ_in_is_worth_a_note(names):
+    assert notes("mixed") == []
+    forge(names[0], lambda one: one["provenance"].update(engine="0" * 64))
+    forge(names[1], lambda one: one["provenance"]["libraries"].update(torch="9.9"))
+    here, torch = provenance.engine_digest()[:12], provenance.libraries()["torch"]
+    ((subject, says),) = notes("mixed")
+    assert subject == "small" and says.startswith("its records differ in engine (")
+    assert all(f"{value}: 1" in says for value in ("0" * 12, here, "9.9", torch)) and "numpy" not in says
+    assert standing() == set()
+
+
+@pytest.mark.parametrize("what", ["libraries", "hardware"])
+def test_a_provenance_without_form_is_worth_a_note_and_no_crash(names, what):
+    forge(names[0], lambda one: one["provenance"].update({what: "gone"}))
+    assert "unknown: 1" in notes("mixed")[0][1]
+    assert standing() == set()
+
+
+# The manifest.
+
+
+def sealed(change):
+    """Rewrites the manifest with the digests, by path, as the change leaves them."""
+    digests = dict(manifest.read(Path(MANIFEST)).digests)
+    change(digests)
+    Path(MANIFEST).write_text(manifest.text(digests))
+
+
+def test_a_record_altered_by_a_byte_that_changes_nothing_it_says_is_not_as_it_was_sealed(names):
+    place = record.path(names[0])
+    place.write_bytes(place.read_bytes() + b"\n")
+    assert standing() == {("unsealed", names[0])}
+
+
+def test_a_record_without_a_line_is_unsealed(names):
+    sealed(lambda digests: digests.pop(str(record.path(names[0]))))
+    assert standing() == {("unsealed", names[0])}
+
+
+def test_a_line_without_a_record_is_found_though_nothing_declares_it(names):
+    sealed(lambda digests: digests.update({"results/cells/digits_2nn/digits_2nn-gone.json": "0" * 64}))
+    assert standing() == {("unsealed", "digits_2nn-gone")}
+
+
+def test_a_line_of_a_record_that_is_declared_no_more_is_no_finding_of_its_own(names):
+    stranger = names[0].replace("-E1-", "-E7-")
+    edit(names[0], lambda one: record.write(one | {"name": stranger}))
+    digest = hashlib.sha256(record.path(stranger).read_bytes()).hexdigest()
+    sealed(lambda digests: digests.update({str(record.path(stranger)): digest}))
+    assert standing() == {("undeclared", stranger)}
+
+
+def test_a_line_edited_with_its_record_breaks_the_chain(names):
+    place, kept = record.path(names[0]), Path(MANIFEST)
+    before = hashlib.sha256(place.read_bytes()).hexdigest()
+    place.write_bytes(place.read_bytes() + b"\n")
+    kept.write_text(kept.read_text().replace(before, hashlib.sha256(place.read_bytes()).hexdigest()))
+    assert standing() == {("unsealed", MANIFEST)}
+
+
+@pytest.mark.parametrize("text", ["", "# chain\n", "no manifest"])
+def test_a_damaged_manifest_and_none_are_findings(text):
+    Path(MANIFEST).write_text(text)
+    assert standing() == {("unsealed", MANIFEST)}
+    Path(MANIFEST).unlink()
+    assert standing() == {("unsealed", MANIFEST)}
+
+
+def test_dvc_lock_with_the_digest_of_another_manifest_is_found_for_the_paper_alone(names):
+    for name in names:
+        edit(name, lambda one: one["provenance"].update(dirty=False))
+    seal()
+    seal(())
+    place = Path("results/manifests/paper.sha256")
+    outs = [{"path": path, "md5": hashlib.md5(place.read_bytes()).hexdigest()} for path in (str(place), MANIFEST)]
+    lock = {"schema": "2.0", "stages": {"data": {"cmd": "fetch"}, "paper": {"outs": outs}}}
+    Path("dvc.lock").write_text(yaml.safe_dump(lock))
+    assert standing() == standing(()) == set()
+    for out in outs:
+        out["md5"] = "0" * 32
+    Path("dvc.lock").write_text(yaml.safe_dump(lock))
+    assert standing() == set()
+    assert standing(()) == {("unsealed", str(place))}
+    (one,) = (one for one in findings(()) if not one.note)
+    assert "dvc commit paper" in one.says
+
+
+def test_a_manifest_that_is_not_git_s_is_worth_a_note_that_counts_the_lines(names):
+    commit()
+    assert notes("unsealed") == []
+    record.path(names[0]).write_bytes(record.path(names[0]).read_bytes() + b"\n")
+    sealed(lambda digests: digests.pop(str(record.path(names[0]))))
+    seal()
+    ((subject, says),) = notes("unsealed")
+    assert subject == MANIFEST and "1 of its lines" in says and "1 of HEAD's" in says
+    assert standing() == set()
+
+
+# Data.
+
+
+def test_raw_data_that_are_not_the_pinned_ones_are_found():
+    place = job.RAW / "digits/digits.npz"
+    with np.load(place) as arrays:
+        other = dict(arrays)
+    np.savez_compressed(place, **other)  # another file of the same arrays
+    assert standing() == set()
+    other["x"][0, 0] += 1
+    np.savez(place, **other)
+    assert standing() == {("data", str(place))}
+
+
+def test_raw_data_that_are_cut_short_are_found():
+    place = job.RAW / "digits/digits.npz"
+    place.write_bytes(place.read_bytes()[:1000])
+    assert standing() == {("data", str(place))}
+
+
+def test_a_record_and_a_partition_of_other_data_than_the_raw_ones_are_found(names):
+    place = job.PARTITIONS / "digits-iid-K50-s0.npz"
+    with np.load(place) as arrays:
+        other = dict(arrays) | {"data": np.array("0" * 64)}
+    np.savez(place, **other)
+    forge(names[0], lambda one: one["provenance"].update(data="0" * 64))
+    assert standing() == {("data", names[0])}
+    (job.RAW / "digits/digits.npz").unlink()
+    assert standing() == set()
+
+
+# Learning rates.
+
+
+def largest_is_best(one):
+    """Makes of a record one whose best rate is the largest of its grid, with a result that says so."""
+    rates = one["curves"]["rates"]
+    rates[1]["lr"], rates[2]["lr"] = rates[2]["lr"], rates[1]["lr"]
+    one["curves"]["rates"] = [rates[0], rates[2], rates[1]]
+    one["result"].update(best_lr=2.15, best_lr_at_grid_end=True)
+
+
+def test_a_best_rate_at_the_end_of_its_grid_is_found(names):
+    forge(names[0], largest_is_best)
+    main(["table", "small"])
+    main(["figure", "small"])
+    assert standing() == {("edges", names[0])}
+
+
+def test_of_rates_that_are_drawn_each_by_itself_none_is_the_best(names):
+    forge(names[0], largest_is_best)
+    small = artefacts.artefact("small")
+    each = replace(small, table=None, figure=small.figure | {"lines": "each"})
+    assert [one.subject for one in edges(audit.Campaign((small,)))] == [names[0]]
+    assert list(edges(audit.Campaign((each,)))) == []
+
+
+def test_a_rate_alone_is_no_grid(names):
+    small = artefacts.artefact("small")
+    alone = replace(small.cells[0], lr=(0.464,))
+
+    def change(one):
+        one["curves"]["rates"] = one["curves"]["rates"][1:2]
+        one["result"].update(best_lr=0.464, best_lr_at_grid_end=True)
+        record.write(one | {"name": alone.name, "settings": alone.recorded})
+
+    edit(names[0], change)
+    campaign = audit.Campaign((replace(small, cells=(alone,)),))
+    assert campaign.records.keys() == {alone.name}
+    assert list(edges(campaign)) == []
+
+
+# The paper's numbers.
+
+
+def test_what_is_printed_is_told_beside_what_is_measured(names):
+    """Ours: 2 rounds by hand-made curves, and the envelope 0.2, 0.5 (IID); the other cell never reaches its target."""
+
+    def change(one):
+        for rate, accuracy in zip(one["curves"]["rates"], ([0.1, 0.1], [0.2, 0.5], [0.1, 0.1]), strict=True):
+            rate["test_accuracy"] = accuracy
+        one["result"].update(rounds_to_target={"0.5": 2.0})
+
+    forge(names[0], change)
+    printed = {
+        "small": [
+            {"partition": "iid", "rounds": 8, "points": [[0, 0.1], [2, 0.5], [3, 0.9]]},
+            {"partition": "shards", "rounds": 5},
+        ]
+    }
+    Path("params/paper.yaml").write_text(yaml.safe_dump(printed))
+    assert notes("printed") == [
+        (
+            "small",
+            "1 of 2 printed rounds measured: ours/paper 0.25 to 0.25, median 0.25; "
+            "1 of 1 printed curves measured: ours/paper 0.67 to 1.00, median 0.83",
+        )
+    ]
+
+
+def test_where_the_paper_prints_nothing_there_is_nothing_to_tell():
+    assert notes("printed") == []
 
 
 def test_the_verb_prints_what_it_found_keeps_it_as_json_and_fails_where_a_finding_stands(names, capsys):
@@ -265,7 +474,8 @@ def test_the_verb_prints_what_it_found_keeps_it_as_json_and_fails_where_a_findin
     with pytest.raises(SystemExit) as caught:
         main(["audit", "small"])
     assert caught.value.code == 1
-    assert "FINDING stale: results/tables/small.md: not made yet\n" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "FINDING stale: results/tables/small.md: not made yet\n" in out and "1 findings (1 stale), " in out
     (one,) = (one for one in json.loads(kept.read_text())["findings"] if not one["note"])
     assert one == {"check": "stale", "subject": "results/tables/small.md", "says": "not made yet", "note": False}
 

@@ -9,9 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -25,55 +23,6 @@ PARAMS = Path(__file__).parents[1] / "params" / "datasets.yaml"
 MIRROR = os.environ.get("FEDGRID_MIRROR")  # before the tests take it away
 FILES = {"a.gz": bytes(range(256)) * 1024, "b.gz": b"two"}
 MNIST_SHAPES = {"train_x": (60000, 784), "train_y": (60000,), "test_x": (10000, 784), "test_y": (10000,)}
-
-
-class Host(ThreadingHTTPServer):
-    """Serves `files` by path; sends half of those in `cut` (then hangs up, or hangs if `stall`), that many times."""
-
-    daemon_threads = True
-
-    def __init__(self, files, cut=None, stall=False):
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.files, self.cut, self.stall = files, dict(cut or {}), stall
-        self.asked, self.over = [], threading.Event()
-        self.url = f"http://127.0.0.1:{self.server_port}/"
-
-
-class Answer(BaseHTTPRequestHandler):
-    def do_GET(self):
-        host, path = self.server, self.path.removeprefix("/")
-        host.asked.append(path)
-        if path not in host.files:
-            return self.send_error(404)
-        body = host.files[path]
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        cut = host.cut.get(path, 0) > 0
-        if cut:
-            host.cut[path] -= 1
-        self.wfile.write(body[: len(body) // 2] if cut else body)
-        if cut and host.stall:
-            host.over.wait(30)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def host():
-    hosts = []
-
-    def start(*args, **kwargs):
-        hosts.append(Host(*args, **kwargs))
-        threading.Thread(target=hosts[-1].serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        return hosts[-1]
-
-    yield start
-    for one in hosts:
-        one.over.set()
-        one.shutdown()
-        one.server_close()
 
 
 @pytest.fixture(autouse=True)

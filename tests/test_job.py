@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, linear, relu
 
-from fedgrid import fedavg, job, provenance, race, record
+from fedgrid import checkpoint, fedavg, job, provenance, race, record
 from fedgrid.cells import cell
 from fedgrid.curves import SCHEDULES
 from fedgrid.datasets import Dataset, digits
@@ -228,7 +228,7 @@ def test_seconds_add_up_over_interruptions(laid_out, run, tmp_path, monkeypatch)
     path = save(laid_out, PLAIN, tmp_path, lap_at(laid_out, PLAIN, 5), seconds=1000.0)
     monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0)
     assert run(PLAIN)["provenance"]["seconds"] >= 1000
-    lap, seconds = job.read_checkpoint(path, identity(laid_out, PLAIN))
+    lap, seconds = checkpoint.read(path, identity(laid_out, PLAIN))
     assert lap.t == 12 and seconds >= 1000
 
 
@@ -249,7 +249,7 @@ def identity(laid_out, settings):
 
 def save(laid_out, settings, checkpoints, lap, seconds=1.0, **changes):
     path = checkpoints / f"{cell(settings).name}.npz"
-    job.save_checkpoint(path, identity(laid_out, settings) | changes, lap, seconds)
+    checkpoint.save(path, identity(laid_out, settings) | changes, lap, seconds)
     return path
 
 
@@ -263,7 +263,7 @@ def test_a_checkpoint_read_is_the_race_that_was_written(laid_out, tmp_path):
     settings = DISTURBED["fedsgd"]
     lap = lap_at(laid_out, settings, 4)  # one rate of three has diverged
     path = save(laid_out, settings, tmp_path, lap, 12.5)
-    read, seconds = job.read_checkpoint(path, identity(laid_out, settings))
+    read, seconds = checkpoint.read(path, identity(laid_out, settings))
     assert seconds == 12.5 and read.w.equal(lap.w) and read.w.dtype == lap.w.dtype
     for ours, theirs in zip(dataclasses.astuple(read)[2:], dataclasses.astuple(lap)[2:], strict=True):
         assert repr(ours) == repr(theirs)  # types, last bits and nan, which equals nothing

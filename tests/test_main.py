@@ -20,7 +20,8 @@ from fedgrid.__main__ import VERBS, main
 ROOT = Path(__file__).parents[1]
 SMALL = """\
 title: "Small"
-cells: {task: digits_2nn, partition: [iid, shards], K: 50, C: 0.1, E: 1, targets: [0.5], rounds: 3, lr: [0.1, 0.464]}
+cells: {task: digits_2nn, partition: [iid, shards], K: 50, C: 0.1, E: 1, targets: [0.5], rounds: 3,
+  lr: [0.1, 0.464, 2.15]}
 grid: [{B: 10}]
 table: {rows: [B], columns: [partition], baseline: {B: inf}}
 figure: {kind: curves, y: test_accuracy, lines: best, x: rounds, panels: [partition], range: {x: [0, 3], y: [0.0, 1.0]}}
@@ -88,6 +89,7 @@ def walked(tmp_path_factory):
         {"partition": PARTITIONS},
         {"run": cells(folder)},
         {"table": ["small"], "figure": ["small"]},
+        {"manifest": ["small"]},
         {"audit": ["small"]},
     )
     for step in steps:
@@ -141,6 +143,7 @@ def test_the_good_path_says_what_it_made_and_makes_it(walked):
         *records,
         *MADE,
         "results/metrics.json",
+        "results/manifests/small.sha256",
         "results/audit/small.json",
     }
 
@@ -199,7 +202,7 @@ def test_a_cell_run_again_gives_the_same_curves(folder):
 
 def test_every_verb_called_again_makes_the_same_bytes(folder, capsys):
     before = state(folder)
-    for verb in ("fetch", "partition", "table", "figure", "metrics", "readme", "audit"):
+    for verb in ("fetch", "partition", "table", "figure", "metrics", "readme", "manifest", "audit"):
         main([verb, *{"fetch": ["digits"], "partition": PARTITIONS}.get(verb, ["small"])])
     assert state(folder) == before
     assert capsys.readouterr().err == ""
@@ -270,10 +273,10 @@ MISTAKES = {
     "E of 0": ("E: 1,", "E: 0,", "E is 0"),
     "B of 0": ("B: 10", "B: 0", "B is 0"),
     "K of 0": ("K: 50", "K: 0", "K is 0"),
-    "no rate": ("[0.1, 0.464]", "[]", "lr is []"),
-    "a rate in words": ("[0.1, 0.464]", "fast", "lr: 'fast'"),
-    "a negative rate": ("[0.1, 0.464]", "[-0.1, 0.464]", "lr is [-0.1, 0.464]"),
-    "a grid of rates of none per decade": ("[0.1, 0.464]", "{per_decade: 0, from: 0, to: 1}", "lr"),
+    "no rate": ("[0.1, 0.464, 2.15]", "[]", "lr is []"),
+    "a rate in words": ("[0.1, 0.464, 2.15]", "fast", "lr: 'fast'"),
+    "a negative rate": ("[0.1, 0.464, 2.15]", "[-0.1, 0.464, 2.15]", "lr is [-0.1, 0.464, 2.15]"),
+    "a grid of rates of none per decade": ("[0.1, 0.464, 2.15]", "{per_decade: 0, from: 0, to: 1}", "lr"),
     "a target in percent": ("[0.5]", "[50]", "targets is [50.0]"),
     "a single target": ("[0.5]", "0.5", "targets"),
     "an empty grid": ("[{B: 10}]", "[]", "grid is empty"),
@@ -329,12 +332,21 @@ def test_more_clients_than_examples_are_refused(folder, capsys):
     assert "K: 1500 examples" in refused(capsys, "partition", "digits-iid-K1501-s0")
 
 
-@pytest.mark.parametrize("verb", ["table", "figure", "metrics", "readme", "plan"])
+def test_a_record_that_is_there_is_kept_and_said_to_be(folder, capsys):
+    """Whatever becomes of a job, what was trained stays; whoever wants it anew deletes it."""
+    before = state(folder)
+    main(["run", cells(folder)[0]])
+    assert state(folder) == before
+    out, err = capsys.readouterr()
+    assert out == f"{record.path(cells(folder)[0])}\n" and "delete it to run the cell again" in err
+
+
+@pytest.mark.parametrize("verb", ["table", "figure", "metrics", "readme", "plan", "run"])
 @pytest.mark.parametrize("size", [0, 300, -3])
 def test_a_corrupt_record_is_named_by_its_file(folder, capsys, verb, size):
     place = record.path(cells(folder)[0])
     place.write_bytes(place.read_bytes()[:size])
-    assert str(place) in refused(capsys, verb, "small")
+    assert str(place) in refused(capsys, verb, {"run": place.stem}.get(verb, "small"))
 
 
 def test_a_record_of_other_settings_is_named(folder, capsys):
@@ -354,48 +366,56 @@ DAMAGES = {
 }
 
 
+@pytest.fixture
+def unrun(folder):
+    """That folder without its records."""
+    for name in cells(folder):
+        record.path(name).unlink()
+    return folder
+
+
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_corrupt_raw_file_is_named(folder, capsys, damage):
-    place = folder / "data/raw/digits/digits.npz"
+def test_a_corrupt_raw_file_is_named(unrun, capsys, damage):
+    place = unrun / "data/raw/digits/digits.npz"
     place.write_bytes(damage(place.read_bytes()))
-    for verb, operand in (("run", cells(folder)[0]), ("partition", PARTITIONS[0]), ("fetch", "digits")):
+    for verb, operand in (("run", cells(unrun)[0]), ("partition", PARTITIONS[0]), ("fetch", "digits")):
         assert "data/raw/digits/digits.npz" in refused(capsys, verb, operand)
 
 
-def test_missing_data_are_named_with_the_verb_that_brings_them(folder, capsys):
-    (folder / "data/raw/digits/digits.npz").unlink()
-    for verb, operand in (("run", cells(folder)[0]), ("partition", PARTITIONS[0])):
+def test_missing_data_are_named_with_the_verb_that_brings_them(unrun, capsys):
+    (unrun / "data/raw/digits/digits.npz").unlink()
+    for verb, operand in (("run", cells(unrun)[0]), ("partition", PARTITIONS[0])):
         line = refused(capsys, verb, operand)
         assert "data/raw/digits/digits.npz" in line and "python -m fedgrid fetch digits" in line
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_corrupt_partition_is_named(folder, capsys, damage):
-    place = folder / f"data/partitions/{PARTITIONS[0]}.npz"
+def test_a_corrupt_partition_is_named(unrun, capsys, damage):
+    place = unrun / f"data/partitions/{PARTITIONS[0]}.npz"
     place.write_bytes(damage(place.read_bytes()))
-    line = refused(capsys, "run", cells(folder)[0])
+    line = refused(capsys, "run", cells(unrun)[0])
     assert f"data/partitions/{PARTITIONS[0]}.npz" in line and "delete it" in line
 
 
-def test_a_missing_partition_is_named_with_the_verb_that_draws_it(folder, capsys):
-    (folder / f"data/partitions/{PARTITIONS[1]}.npz").unlink()
-    line = refused(capsys, "run", cells(folder)[1])
+def test_a_missing_partition_is_named_with_the_verb_that_draws_it(unrun, capsys):
+    (unrun / f"data/partitions/{PARTITIONS[1]}.npz").unlink()
+    line = refused(capsys, "run", cells(unrun)[1])
     assert f"python -m fedgrid partition {PARTITIONS[1]}" in line
 
 
-def test_a_partition_of_another_dataset_is_refused(folder, capsys):
+def test_a_partition_of_another_dataset_is_refused(unrun, capsys):
     place = f"data/partitions/{PARTITIONS[0]}.npz"
-    with np.load(folder / place) as kept:
+    with np.load(unrun / place) as kept:
         arrays = dict(kept) | {"data": np.array("0" * 64)}
-    np.savez(folder / place, **arrays)
-    line = refused(capsys, "run", cells(folder)[0])
+    np.savez(unrun / place, **arrays)
+    line = refused(capsys, "run", cells(unrun)[0])
     assert place in line and "another dataset" in line
 
 
-def test_a_partition_under_another_s_name_is_refused(folder, capsys):
+def test_a_partition_under_another_s_name_is_refused(unrun, capsys):
     """The IID one where the non-IID one should be: the record would say "shards" of IID clients, and no audit know."""
-    shutil.copy(folder / f"data/partitions/{PARTITIONS[0]}.npz", folder / f"data/partitions/{PARTITIONS[1]}.npz")
-    assert f"data/partitions/{PARTITIONS[1]}.npz" in refused(capsys, "run", cells(folder)[1])
+    shutil.copy(unrun / f"data/partitions/{PARTITIONS[0]}.npz", unrun / f"data/partitions/{PARTITIONS[1]}.npz")
+    assert f"data/partitions/{PARTITIONS[1]}.npz" in refused(capsys, "run", cells(unrun)[1])
 
 
 def test_a_missing_readme_is_named(folder, capsys):

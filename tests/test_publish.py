@@ -1,23 +1,32 @@
-"""Laws of publication, on a real SQLite store and a real MLflow server: once, whole, and exactly the record."""
+"""Laws of publication, on a real SQLite store and a real MLflow server: once, whole, and exactly the record.
 
+Whoever else publishes, whatever is killed or lost on the way.
+"""
+
+import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import urllib.request
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
 from mlflow import MlflowClient
 
-from fedgrid import artefacts, curves, files, job, publish, record
+from fedgrid import artefacts, curves, files, job, patience, publish, record
 from fedgrid.datasets import digits
 
+PUBLISH = Path(__file__).parents[1] / "workflow/rules/publish.smk"
 GRID = {
     "cells": {"task": "digits_2nn", "K": 50, "C": 0.1, "E": 1, "B": 10, "rounds": 12, "train_loss": True},
     "grid": [{"partition": ["iid", "shards"], "lr": [0.3, 1e30], "targets": [0.2, 0.99]}],
@@ -49,9 +58,14 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def campaign(trained, tmp_path):
     """The same in a folder of the test's own."""
-    for path in [*trained.glob("params/*"), *trained.rglob("cells/**/*.json")]:
-        files.write(tmp_path / path.relative_to(trained), path.read_bytes())
-    return tmp_path
+    return copied(trained, tmp_path)
+
+
+def copied(folder, to):
+    """The other folder, which has the same params and records."""
+    for path in [*folder.glob("params/*"), *folder.glob("cells/**/*.json")]:
+        files.write(to / path.relative_to(folder), path.read_bytes())
+    return to
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +77,40 @@ def sqlite(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The URI of a running MLflow server with one worker."""
-    folder = tmp_path_factory.mktemp("server")
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    process = started(folder, port)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        stop(process, signal.SIGTERM)
+
+
+def free_port():
+    """A port that nobody listens at."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def started(folder, port):
+    """The process group's leader of an MLflow server that answers there, its database and files in the folder."""
     options = f"--workers 1 --host 127.0.0.1 --port {port} --backend-store-uri sqlite:///{folder}/mlflow.db".split()
     command = [sys.executable, "-m", "mlflow", "server", *options, "--artifacts-destination", str(folder / "artefacts")]
-    with (folder / "log").open("w") as log:
+    with (folder / "log").open("a") as log:
         # without the seven processes that wait for jobs of its AI features
         quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         process = subprocess.Popen(command, cwd=folder, env=quiet, stdout=log, stderr=log, start_new_session=True)
     try:
         await_health(f"http://127.0.0.1:{port}/health", process, folder / "log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(30)
+    except BaseException:
+        stop(process, signal.SIGKILL)
+        raise
+    return process
+
+
+def stop(process, how):
+    os.killpg(process.pid, how)
+    process.wait(30)
 
 
 def await_health(url, process, log):
@@ -112,7 +144,8 @@ def remote(server, monkeypatch):
 
 def emptied(uri, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    for name, value in publish.PATIENCE.items():
+    monkeypatch.setattr(patience, "PAUSES", (0, 0))
+    for name, value in patience.REQUESTS.items():
         monkeypatch.setenv(name, value)
     if uri.startswith("sqlite"):
         monkeypatch.chdir(Path(uri.removeprefix("sqlite:///")).parent)  # its files go to ./mlruns
@@ -172,7 +205,7 @@ def assert_shows(client, folder, name):
 
 def first(folder):
     """The record of the cell that most tests look at."""
-    (path,) = (folder / "cells").rglob("digits_2nn-iid-C0.1-*.json")
+    (path,) = folder.glob("cells/*/digits_2nn-iid-C0.1-*.json")
     return path
 
 
@@ -217,8 +250,7 @@ def test_figure_1_shows_its_losses_by_theta(client, campaign):
     assert not below
 
 
-def test_published_twice_is_published_once(client, campaign, monkeypatch):
-    monkeypatch.setattr(publish, "PAGE", 2)  # three cells: more than a page
+def test_published_twice_is_published_once(client, campaign):
     assert publication(campaign, "grid", "averaging") == (3, 0, 0)
     before = identifiers(client)
     assert publication(campaign, "averaging", "twin", "grid") == (0, 0, 3)
@@ -279,15 +311,26 @@ def carried(client, run, folder):
 CALLS = ("create_run", "log_batch", "log_inputs", "log_artifact", "set_tag", "set_terminated", "delete_run")
 
 
-def test_interrupted_at_any_call_and_repeated_it_is_whole(local, campaign, monkeypatch):
+@pytest.fixture
+def one(campaign):
+    """The same folder with an artefact "one" of one cell, whose record is the first."""
     (campaign / "params/one.yaml").write_text(yaml.safe_dump(GRID | {"grid": [GRID["grid"][0] | {"partition": "iid"}]}))
+    return campaign
+
+
+def assert_whole_and_alone(client, folder):
+    """The first cell is there as its record says, and nothing else."""
+    assert_shows(client, folder, first(folder).stem)
+    assert len(active(client)) == 1 + 2
+
+
+def test_interrupted_at_any_call_and_repeated_it_is_whole(local, one, monkeypatch):
+    campaign = one
     publication(campaign, "one")
     for calls in range(1, 100):
         change(campaign)  # so that runs are deleted, too
         with monkeypatch.context() as patch:
-            left = [calls]
-            for name in CALLS:
-                patch.setattr(MlflowClient, name, interrupting(getattr(MlflowClient, name), left))
+            before_call(patch, calls, interrupt)
             try:
                 publication(campaign, "one")
             except KeyboardInterrupt:
@@ -295,21 +338,209 @@ def test_interrupted_at_any_call_and_repeated_it_is_whole(local, campaign, monke
             else:
                 break
         assert sum(publication(campaign, "one")) == 1
-        assert_shows(local, campaign, first(campaign).stem)
-        assert len(active(local)) == 1 + 2
+        assert_whole_and_alone(local, campaign)
     assert calls > 15
 
 
-def interrupting(call, left):
-    """The call, interrupted in its place when `left[0]`, which all such calls count down, comes to 0."""
+def before_call(patch, number, *does):
+    """Does the first of those before the call of that number which a publication makes, the next before the next."""
+    todo, left = list(does), [number]
 
-    def interrupted(*arguments, **options):
-        left[0] -= 1
-        if left[0] == 0:
-            raise KeyboardInterrupt
-        return call(*arguments, **options)
+    def meddled(call):
+        def meddle(*arguments, **options):
+            left[0] -= 1
+            if left[0] <= 0 and todo:
+                todo.pop(0)()
+            return call(*arguments, **options)
 
-    return interrupted
+        return meddle
+
+    for name in CALLS:
+        patch.setattr(MlflowClient, name, meddled(getattr(MlflowClient, name)))
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("dies", ["nobody", "this one", "the other"])
+@pytest.mark.parametrize("theirs", ["same", "other"])
+def test_another_publishes_between_any_two_calls_and_one_whole_run_is_left(local, one, monkeypatch, theirs, dies):
+    """Of the same record or another one; who is killed then leaves what the next publication removes."""
+    calls_of = {name: getattr(MlflowClient, name) for name in CALLS}
+    record_of = {"ours": first(one).read_bytes()}
+    change(one)
+    record_of |= {"same": record_of["ours"], "other": first(one).read_bytes()}
+
+    def another():
+        done.append(theirs)
+        first(one).write_bytes(record_of[theirs])
+        with monkeypatch.context() as unpatch:
+            for name, call in calls_of.items():
+                unpatch.setattr(MlflowClient, name, call)
+            before_call(unpatch, 3, *([interrupt] if dies == "the other" else []))
+            with suppress(KeyboardInterrupt):
+                publication(one, "one")
+        first(one).write_bytes(record_of["ours"])
+
+    done = []
+    for calls in range(1, 100):
+        for run in active(local):
+            local.delete_run(run.info.run_id)
+        first(one).write_bytes(record_of["ours"])
+        with monkeypatch.context() as patch:
+            before_call(patch, calls, another, *([interrupt] if dies == "this one" else []))
+            with suppress(KeyboardInterrupt):
+                publication(one, "one")
+        if dies != "nobody":
+            publication(one, "one")
+        if len(done) < calls:
+            break
+        ((run, _),) = tree(local).values()
+        if run.data.tags["record_digest"] != files.sha256(first(one)):
+            first(one).write_bytes(record_of[theirs])
+        assert_whole_and_alone(local, one)
+    assert len(done) > 12
+
+
+def test_a_run_that_is_half_done_when_another_looks_and_whole_when_he_deletes_is_not_lost(local, one, monkeypatch):
+    """He has the record that is there, and sees it whole beside ours."""
+    colleague = copied(one, one / "colleague")
+    publication(one, "one")
+    change(one)
+    family, looked, go_on = publish.family, threading.Event(), threading.Event()
+
+    def slow_family(*arguments):
+        seen = family(*arguments)
+        if threading.current_thread() is his:
+            looked.set()
+            assert go_on.wait(60)
+        return seen
+
+    monkeypatch.setattr(publish, "family", slow_family)
+    his = threading.Thread(target=publication, args=(colleague, "one"))
+    with monkeypatch.context() as patch:
+        before_call(patch, 5, his.start, lambda: looked.wait(60))
+        publication(one, "one")
+    assert looked.is_set()
+    go_on.set()
+    his.join()
+    ((run, _),) = tree(local).values()
+    whose = one if run.data.tags["record_digest"] == files.sha256(first(one)) else colleague
+    assert_whole_and_alone(local, whose)
+
+
+def test_many_publish_to_a_server_at_once_and_each_cell_is_there_once_and_whole(remote, campaign, tmp_path):
+    """Artefacts that share cells, again and again; one of the folders has another record of a cell."""
+    colleague = copied(campaign, tmp_path / "colleague")
+    change(colleague)
+    work = [
+        (campaign, "grid"),
+        (campaign, "twin averaging"),
+        (colleague, "grid averaging"),
+        (campaign, "averaging grid"),
+    ]
+    publishers = [publisher(folder, names) for folder, names in work]
+    for process in publishers:
+        assert process.stdout.readline() == "ready\n", process.communicate()[1]
+    for process in publishers:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in publishers:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    cells = tree(remote)
+    for name, (run, _) in cells.items():
+        digests = {files.sha256(record.path(name, whose / "cells")): whose for whose in (campaign, colleague)}
+        whose = digests[run.data.tags["record_digest"]]
+        if "averaging" not in name:
+            assert_shows(remote, whose, name)
+    assert len(cells) == 3
+    assert len(active(remote)) == 2 * (1 + 2) + 1
+
+
+def publisher(folder, names):
+    """A process that publishes three times, once it is told to."""
+    script = f"""
+        from pathlib import Path
+        from fedgrid import publish
+        folder = Path({str(folder)!r})
+        print("ready", flush=True)
+        input()
+        for _ in range(3):
+            publish.publish_artefacts({names.split()!r}, folder / "params", folder / "cells", folder / "figures")
+    """
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], text=True, **pipes)
+
+
+class Gateway(BaseHTTPRequestHandler):
+    """Hands requests on to `server.upstream`; the answer to number `server.lost` is never seen."""
+
+    def hand_on(self):
+        self.server.seen += 1
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        upstream = http.client.HTTPConnection(self.server.upstream)
+        upstream.request(self.command, self.path, body, dict(self.headers))
+        answer = upstream.getresponse()
+        content = answer.read()
+        upstream.close()
+        if self.server.seen != self.server.lost:
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.headers["Content-Type"])
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    do_GET = do_POST = do_PUT = do_PATCH = hand_on
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def gateway(remote, server, monkeypatch):
+    """A gateway to the server, which publication goes through."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as http_server:
+        http_server.upstream = server.removeprefix("http://")
+        thread = threading.Thread(target=http_server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{http_server.server_port}")
+        yield http_server
+        http_server.shutdown()
+        thread.join()
+
+
+def test_an_answer_lost_on_the_way_doubles_nothing(remote, gateway, one):
+    for lost in range(1, 100):
+        change(one)
+        gateway.seen, gateway.lost = 0, lost
+        assert sum(publication(one, "one")) == 1
+        assert_whole_and_alone(remote, one)
+        if gateway.seen < lost:
+            break
+    assert lost > 15
+
+
+def test_a_server_killed_and_started_again_in_the_middle_loses_and_doubles_nothing(campaign, tmp_path, monkeypatch):
+    port = free_port()
+    processes = [started(tmp_path, port)]
+    store = emptied(f"http://127.0.0.1:{port}", monkeypatch)
+    monkeypatch.setattr(patience, "PAUSES", (1,) * 120)
+
+    def kill():
+        stop(processes[0], signal.SIGKILL)
+        threading.Thread(target=lambda: processes.append(started(tmp_path, port))).start()
+
+    try:
+        before_call(monkeypatch, 12, kill)
+        assert sum(publication(campaign, "grid")) == 2
+        assert publication(campaign, "grid") == (0, 0, 2)
+        for name in tree(store):
+            assert_shows(store, campaign, name)
+        assert len(active(store)) == 2 * (1 + 2)
+    finally:
+        stop(processes[-1], signal.SIGKILL)
 
 
 def test_killed_while_it_publishes_and_repeated_it_is_whole(remote, campaign):
@@ -330,16 +561,17 @@ def test_killed_while_it_publishes_and_repeated_it_is_whole(remote, campaign):
     assert len(active(remote)) == 2 * (1 + 2)
 
 
-def test_a_server_that_does_not_answer_is_one_line_that_names_it(campaign, monkeypatch):
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}")
+def test_a_server_that_does_not_answer_is_one_line_that_names_it(campaign, monkeypatch, capsys):
+    port = free_port()
+    monkeypatch.setattr(patience, "PAUSES", (0, 0))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:se@cret@127.0.0.1:{port}")
     said = rf"^http://127.0.0.1:{port}: .*Connection refused.*; start the server"
     with pytest.raises(ValueError, match=said) as raised:
         publication(campaign, "grid")
     assert "\n" not in str(raised.value)
-    assert "secret" not in str(raised.value)
+    waited = capsys.readouterr().err
+    assert len(re.findall("Connection refused.*; again in 0 s$", waited, re.MULTILINE)) == 2
+    assert "cret" not in str(raised.value) + waited
 
 
 def test_a_damaged_database_is_one_line_that_names_it(campaign, monkeypatch):
@@ -348,3 +580,65 @@ def test_a_damaged_database_is_one_line_that_names_it(campaign, monkeypatch):
     with pytest.raises(ValueError, match=r"mlflow\.db: .*not a database; .*delete") as raised:
         publication(campaign, "grid")
     assert "\n" not in str(raised.value)
+
+
+@pytest.fixture
+def workflow(campaign):
+    """Runs Snakemake with the rules of publication in a folder that has an artefact, its records and its table."""
+    made = ["results/tables/quickstart.md"]
+    files.write(campaign / made[0], "a table")
+    files.write(campaign / "params/quickstart.yaml", yaml.safe_dump(GRID))
+    (campaign / "cells").rename(campaign / "results/cells")
+    snakefile = f"""
+        ARTEFACTS = PAPER = ["quickstart"]
+        def results(name):
+            return {made}
+        include: {str(PUBLISH)!r}
+        rule quickstart:
+            input: {made}, "mlruns/quickstart.txt"
+    """
+    files.write(campaign / "Snakefile", textwrap.dedent(snakefile))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    def snakemake(target, store):
+        environment = os.environ | {"MLFLOW_TRACKING_URI": store, "PATH": path}
+        command = ("snakemake", "--cores", "1", target)
+        done = subprocess.run(command, cwd=campaign, env=environment, capture_output=True, text=True)
+        return done.returncode, done.stdout + done.stderr
+
+    return snakemake
+
+
+def test_a_server_that_is_down_fails_no_quickstart_and_mlflow_publishes_later(remote, server, campaign, workflow):
+    dead = f"http://127.0.0.1:{free_port()}"
+    status, output = workflow("quickstart", dead)
+    assert status == 0, output
+    assert f"fedgrid publish: {dead}: MLflow does not answer" in (campaign / "mlruns/quickstart.txt").read_text()
+    status, output = workflow("mlflow", server)
+    assert status == 0, output
+    assert len(tree(remote)) == 2
+    assert "Nothing to be done" in workflow("quickstart", server)[1]
+    (damaged, *_) = (campaign / "results/cells").rglob("*.json")
+    damaged.write_text("{}")
+    status, output = workflow("mlflow", server)
+    assert status == 1
+    assert "damaged record" in output
+
+
+def test_a_cell_is_run_without_mlflow(trained, campaign):
+    script = """
+        import sys
+        from fedgrid.__main__ import main
+        main(["run", sys.argv[1]])
+        assert "mlflow" not in sys.modules
+    """
+    name = first(campaign).stem
+    (campaign / "data").mkdir()
+    for folder in ("raw", "partitions"):
+        (campaign / "data" / folder).symlink_to(trained / folder)
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}"}
+    command = (sys.executable, "-c", textwrap.dedent(script), name)
+    done = subprocess.run(command, cwd=campaign, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made, before = (record.read(record.path(name, campaign / folder)) for folder in ("results/cells", "cells"))
+    assert made["curves"] == before["curves"]

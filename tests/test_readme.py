@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from fedgrid import figures, record, summary, tables
-from fedgrid.__main__ import VERBS, paper_names
+from fedgrid.__main__ import VERBS
 from fedgrid.artefacts import all_cells, artefact, artefact_names
+from fedgrid.verbs import paper_names
 
 ROOT = Path(__file__).parents[1]
 DECLARED = ROOT / "params"

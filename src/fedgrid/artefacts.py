@@ -4,6 +4,7 @@ A params file names the cells that its artefact needs, written as a grid, and ho
 declare the same cell share its record. Nothing here trains or reads a record.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from fedgrid.cells import KINDS, Cell, Race, grid
 
 PARAMS = Path("params")
 NOT_ARTEFACTS = ("datasets", "paper")
+NAME = r"\w[\w-]*"  # of an artefact: it stands in paths, in rules' shell lines and in patterns
 # What a layout says, beside the kind of a figure; those that name settings of its cells.
 LAYOUTS = {
     "table": ("rows", "columns", "baseline"),
@@ -48,6 +50,10 @@ def artefact(name: str, folder: Path = PARAMS, within: tuple[str, ...] = ()) -> 
     `within` names the artefacts whose cells_of led here.
     """
     path = folder / f"{name}.yaml"
+    if not re.fullmatch(NAME, name):
+        raise ValueError(
+            f"{folder}: {name!r} is no name of an artefact; rename it: letters, digits, _ and -, the first no -"
+        )
     try:
         declared = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -74,6 +80,8 @@ def check(declared: Any) -> None:
     known = {"title", "kind", "cells_of", "cells", "grid", "table", "figure", "paper"}
     if unknown := sorted(map(str, set(declared) - known)):
         raise ValueError(f"unknown key {unknown[0]!r}; an artefact has {', '.join(sorted(known))}")
+    if len(str(declared.get("title", "untitled")).splitlines()) != 1:  # in LaTeX it is a comment, which a line ends
+        raise ValueError(f"title is {declared['title']!r}; it is one line")
     if "cells_of" in declared:
         if others := sorted({"kind", "cells", "grid"} & set(declared)):
             raise ValueError(f"{others[0]} beside cells_of; an artefact has its own cells or another's")

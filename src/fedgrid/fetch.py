@@ -9,6 +9,7 @@ hosts. A file in place is never overwritten: the pinned one is left as it is, an
 Training imports neither this module nor pooch.
 """
 
+import gzip
 import hashlib
 import os
 import re
@@ -17,8 +18,9 @@ import sys
 import tarfile
 import time
 import zipfile
-import zlib
 from collections.abc import Callable
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,8 @@ from fedgrid.files import sha256, whole
 EMBEDDED: dict[str, Callable[[Path], None]] = {"scikit-learn": digits.extract, "fedgrid": corpora.generate}
 Pinned = str | dict[str, str]  # sha256, or the md5 of each member of an archive
 UNPINNED = "unpinned"  # in place of a sha256 that is not known yet
-NAME = r"\w[\w.-]*"  # of a file or member
+NAME = r"\w[\w.-]*"  # of a dataset, a file or a member
+PIECE, MOST = 2**20, 2**10  # bytes read at once of an archive not yet known, and how many times at most: 1 GiB
 WEB = ("http://", "https://")
 ATTEMPTS = 3  # at one host
 PAUSE = 1.0  # seconds before the second attempt; twice that before the third
@@ -65,6 +68,8 @@ def read(declared: Path, name: str) -> tuple[list[str], dict[str, Pinned]]:
         raise ValueError(f"{declared}: must be a mapping from datasets to their sources and files")
     if name not in table:
         raise ValueError(f"unknown dataset {name!r}; {declared} has {', '.join(map(str, table))}")
+    if not re.fullmatch(NAME, name):
+        raise ValueError(f"{declared}: {name!r} is no name of a dataset; rename it: letters, digits, _, - and .")
     match table[name]:
         case {"sources": [_, *_] as sources, "files": dict() as files} if files:
             pass
@@ -124,16 +129,26 @@ def difference(path: Path, suffix: str, pinned: Pinned) -> str | None:
 
 
 def members(path: Path) -> dict[str, str]:
-    """The md5 of each file of a tar archive, in hexadecimal, by its name without folders; none of what is none."""
+    """The md5 of each file of a .tar.gz, in hexadecimal, by its name without folders; none of what is none."""
     found = {}
     try:
-        with tarfile.open(path) as archive:
+        if bomb(path):
+            return {}
+        with tarfile.open(path, "r:gz") as archive:
             for member in archive:
-                if file := archive.extractfile(member):
+                # links may lead in circles, and a sparse file's holes may be of any size
+                if member.isreg() and not member.issparse() and (file := archive.extractfile(member)):
                     found[Path(member.name).name] = hashlib.md5(file.read()).hexdigest()
-    except (OSError, EOFError, tarfile.TarError, zlib.error):
+    except Exception:  # a forged archive raises whatever its parser stumbles over
         return {}
     return found
+
+
+def bomb(path: Path) -> bool:
+    """Whether the gzipped file unpacks to more than an archive of ours does."""
+    with gzip.open(path) as file:
+        pieces = iter(partial(file.read, PIECE), b"")
+        return len(list(islice(map(len, pieces), MOST + 1))) > MOST
 
 
 def digest(path: Path, suffix: str) -> str:
@@ -146,7 +161,7 @@ def digest(path: Path, suffix: str) -> str:
             for key in sorted(arrays):
                 hashed.update(f"{key} {arrays[key].shape} {arrays[key].dtype.str} ".encode())
                 hashed.update(arrays[key].tobytes())
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile):
+    except (ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile):
         return "of no .npz file"
     return hashed.hexdigest()
 

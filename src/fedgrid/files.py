@@ -2,8 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +25,22 @@ def whole(path: Path) -> Iterator[Path]:
 
 def write(path: Path, content: str | bytes) -> None:
     """The content, whole, at path; a file that already holds it is left alone, times and all."""
-    content = content.encode() if isinstance(content, str) else content
-    if path.is_file() and path.read_bytes() == content:
-        return
-    with whole(path) as partial:
-        partial.write_bytes(content)
+    write_all({path: content})
+
+
+def write_all(contents: Mapping[Path, str | bytes]) -> None:
+    """Those contents at those paths, as `write` has one: all of them, or none where there is no room for all."""
+    with ExitStack() as all_whole:
+        for path, content in contents.items():
+            content = content.encode() if isinstance(content, str) else content
+            if not (path.is_file() and path.read_bytes() == content):
+                all_whole.enter_context(whole(path)).write_bytes(content)
+
+
+def sweep(path: Path) -> None:
+    """Removes what writers of that path left when they were killed; for one who knows that none is at it."""
+    for partial in path.parent.glob(f".{path.name}.*.partial"):
+        partial.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:

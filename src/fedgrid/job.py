@@ -1,6 +1,5 @@
 """A cell as one process: reads its data, resumes from its checkpoint, shows its progress, leaves its record."""
 
-import json
 import os
 import signal
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedgrid import averaging, fedavg, files, partition, provenance, race, record
+from fedgrid import averaging, checkpoint, fedavg, files, locks, partition, provenance, race, record
 from fedgrid.cells import Averaging, Cell, Race
 from fedgrid.curves import best_rate, envelope
 from fedgrid.datasets import CORPORA, DATASETS, Dataset
@@ -110,36 +109,6 @@ def identity(cell: Cell, dataset: Dataset, drawn: partition.Partition) -> dict[s
     }
 
 
-def save_checkpoint(path: Path, who: dict[str, str], lap: race.Lap, seconds: float) -> None:
-    """Writes the race so far, whole or not at all."""
-    state = {key: value for key, value in asdict(lap).items() if key != "w"}
-    with files.whole(path) as partial, partial.open("wb") as file:
-        np.savez(file, w=lap.w.cpu().numpy(), state=np.array(json.dumps([who, state, seconds])))
-
-
-def read_checkpoint(path: Path, who: dict[str, str]) -> tuple[race.Lap, float] | None:
-    """The race and its seconds so far; None where there is none, or only a broken one or another race's."""
-    try:
-        kept = files.arrays(path)
-        whose, state, seconds = json.loads(str(kept["state"]))
-        w = torch.from_numpy(kept["w"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError) as error:
-        print(f"{path}: no checkpoint ({error}); starting from round 0", file=sys.stderr)
-        return None
-    if whose != who:
-        print(f"{path}: of another engine, data or partition; starting from round 0", file=sys.stderr)
-        return None
-    rates = tuple(race.Rate(**tuples(rate)) for rate in state["rates"])
-    return race.Lap(**(tuples(state) | {"w": w, "rates": rates})), seconds
-
-
-def tuples(plain: dict[str, Any]) -> dict[str, Any]:
-    """The same with JSON's lists as the tuples they were."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
-
-
 @contextmanager
 def terminated() -> Iterator[list[int]]:
     """A list that SIGTERM and SIGINT fill with their numbers; the process goes on, to leave at a round's end."""
@@ -162,6 +131,25 @@ def progress(cell: Race, lap: race.Lap, pace: float) -> str:
     hours, minutes = divmod(round((cell.rounds - lap.t) / pace / 60), 60)
     left = f"at most {hours} h {minutes:02} min left"
     return f"{cell.name}: round {lap.t}/{cell.rounds}, {reached}, {pace:.3g} rounds/s, {left}"
+
+
+def settle(cell: Cell) -> Path:
+    """The path of the cell's record, which is made if there is none; ValueError where a damaged one lies there.
+
+    A record is never replaced: whoever wants another deletes it. So a job that is tried again, requeued or submitted
+    twice costs nothing that was done before.
+    """
+    place, begun = record.path(cell.name), CHECKPOINTS / f"{cell.name}.npz"
+    with locks.alone(CHECKPOINTS / f"{cell.name}.lock"), locks.own_gpu():
+        files.sweep(place)
+        files.sweep(begun)
+        if place.is_file():
+            record.read(place)
+            print(f"{place}: it is there; delete it to run the cell again", file=sys.stderr)
+        else:
+            record.write(run(cell))
+        begun.unlink(missing_ok=True)
+    return place
 
 
 def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints: Path = CHECKPOINTS) -> dict[str, Any]:
@@ -198,17 +186,17 @@ def run_averaging(cell: Averaging, dataset: Dataset, drawn: partition.Partition,
 
 
 def run_race(
-    cell: Race, dataset: Dataset, drawn: partition.Partition, checkpoint: Path, who: dict[str, str], threads: int
+    cell: Race, dataset: Dataset, drawn: partition.Partition, place: Path, who: dict[str, str], threads: int
 ) -> dict[str, Any]:
     """Result, curves and provenance of a race, begun or resumed; its progress goes to stderr."""
-    lap, before = read_checkpoint(checkpoint, who) or (race.start(cell), 0.0)
+    lap, before = checkpoint.read(place, who) or (race.start(cell), 0.0)
     first, began = lap.t, time.monotonic()
     saved = shown = began
     with terminated() as signals:
         for lap in race.laps(cell, dataset, drawn, lap, device(cell), threads):  # noqa: B020  # the race goes on from where it stood
             now = time.monotonic()
             if signals or now - saved >= CHECKPOINT_SECONDS:
-                save_checkpoint(checkpoint, who, lap, before + now - began)
+                checkpoint.save(place, who, lap, before + now - began)
                 saved = now
             if signals:
                 raise SystemExit(128 + signals[0])

@@ -1,15 +1,27 @@
 """MLflow: every cell is a run, its learning rates are the runs below it. It shows records and makes no number.
 
-To publish again creates nothing again: a run's last tag is the sha256 of its record. A run with another record's is
-replaced, and so is one that lacks it, which an interrupted publication left. One process publishes.
+A run's last tag is the sha256 of its record: with it the run is *whole*. To publish again creates nothing again. Any
+number of processes, on any number of machines, may publish to one server at once, without a lock or a lease:
+
+- A cell's runs have an order: start time, then identifier. A new run starts after all that its publisher sees.
+- Whoever sees a whole run deletes all that is older, whole or half-done. What is newer and half-done stays: somebody
+  may be at work on it.
+- Who then sees anything but one whole run of his record makes another, and looks again once it is whole. Who finds his
+  own deleted meanwhile was outdone by a newer one.
+
+So the newest run that was ever whole is never deleted, and of two publishers the one that looks last sees both runs:
+when all have ended, each cell has one run, whole, of a record that one of them published. What an interruption leaves,
+the cell's next publication removes. (MLflow has no unique names of runs. Its answers are taken to be up to date.)
 """
 
 import json
 import os
-import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,19 +31,18 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # the import reads it
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
-from requests import RequestException
-from sqlalchemy.exc import SQLAlchemyError
 
 from fedgrid import artefacts, record
 from fedgrid.cells import Cell
 from fedgrid.files import sha256
+from fedgrid.locks import alone
+from fedgrid.patience import REQUESTS, patiently
 from fedgrid.sheets import Sheet, cell_sheet, rate_sheets, text
 
 STORE = "sqlite:///mlflow.db"
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # MLflow's own: 7; 120 seconds
+LOCK = Path("mlflow.db.lock")  # one publisher of a checkout at a time: two would lay out a fresh database together
 BATCH = 1000  # metrics a call, MLflow's most
-PAGE = 1000  # runs a call
-REMEDY = "start the server that MLFLOW_TRACKING_URI names, or delete a damaged mlflow.db, and publish again"
+MOST = 10_000  # runs of a cell, those below them included, in one answer
 NOTE = """\
 A run is a cell, the runs below it its learning rates, a step a round. **Views → Cells** shows the grid as columns.
 
@@ -62,7 +73,7 @@ class Entry:
 
 
 def publish_artefacts(names: list[str], params: Path, records: Path, figures: Path) -> Counts:
-    """Publishes the records that are there of those artefacts' cells; ValueError where the store does not answer."""
+    """Publishes the records that are there of those artefacts' cells; PublicationError if the store does not answer."""
     every = {name: artefacts.artefact(name, params) for name in {*artefacts.artefact_names(params), *names}}
     uses = defaultdict(list)  # by any artefact, not only those asked for
     for name in sorted(every):
@@ -74,7 +85,8 @@ def publish_artefacts(names: list[str], params: Path, records: Path, figures: Pa
         shown = tuple(figure for name in uses[cell] if (figure := figures / f"{name}.png").is_file())
         if path.is_file():
             entries.append(Entry(cell, path, tuple(uses[cell]), shown, origin(cell.dataset, params)))
-    return publish(entries, os.environ.get("MLFLOW_TRACKING_URI") or STORE)
+    with alone(LOCK):
+        return publish(entries, os.environ.get("MLFLOW_TRACKING_URI") or STORE)
 
 
 def origin(dataset: str, params: Path) -> str:
@@ -85,27 +97,23 @@ def origin(dataset: str, params: Path) -> str:
 
 
 def publish(entries: Iterable[Entry], store: str) -> Counts:
-    """Brings the store's runs of those cells to their records; ValueError where the store does not answer."""
-    for name, value in PATIENCE.items():
-        os.environ.setdefault(name, value)
+    """Brings the store's runs of those cells to their records; PublicationError where the store does not answer."""
     tasks = defaultdict(list)
     for entry in entries:
         tasks[entry.cell.task].append(entry)
     done: Counter[str] = Counter()
-    try:
-        client = MlflowClient(store)
-        for task, group in tasks.items():
-            experiment = experiment_of(client, task, group)
-            runs = defaultdict(list)
-            for run in search(client, experiment, "tags.level = 'cell'"):
-                runs[run.data.tags["cell"]].append(run)
-            # the UI lists the latest first: backwards, so that it shows them in the order given
-            done.update(settle(client, experiment, entry, runs[entry.cell.name]) for entry in reversed(group))
-    except (MlflowException, RequestException, SQLAlchemyError) as error:
-        reason = str(error).strip().splitlines()[0].split("(Caused by ")[-1]
-        said = re.sub(r"//[^/@\s]*@", "//", f"{store}: MLflow does not answer: {reason}")  # without a password
-        raise ValueError(f"{said}; {REMEDY}") from error
+    client = patiently(store, partial(connected, store))
+    for task, group in tasks.items():
+        experiment = patiently(store, partial(experiment_of, client, task, group))
+        # the UI lists the latest first: backwards, so that it shows them in the order given
+        done.update(patiently(store, partial(settle, client, experiment, entry)) for entry in reversed(group))
     return Counts(*(done[what] for what in Counts._fields))
+
+
+def connected(store: str) -> MlflowClient:
+    """A client of the store; a local database is laid out."""
+    os.environ.update(REQUESTS)
+    return MlflowClient(store)
 
 
 def experiment_of(client: MlflowClient, task: str, group: list[Entry]) -> str:
@@ -124,61 +132,93 @@ def experiment_of(client: MlflowClient, task: str, group: list[Entry]) -> str:
     return identifier
 
 
-def search(client: MlflowClient, experiment: str, condition: str) -> Iterator[Run]:
-    """Every run of the experiment that meets the condition, page by page."""
-    token: str | None = None
-    while True:
-        page = client.search_runs([experiment], condition, max_results=PAGE, page_token=token)
-        yield from page
-        if not (token := page.token):
-            return
-
-
-def settle(client: MlflowClient, experiment: str, entry: Entry, runs: list[Run]) -> str:
-    """Leaves one whole run of the entry's record in place of those runs: "created", "replaced" or "kept"."""
+def settle(client: MlflowClient, experiment: str, entry: Entry) -> str:
+    """Leaves one whole run of the entry's record in place of the cell's runs: "created", "replaced" or "kept"."""
     digest = sha256(entry.path)
-    whole = [run for run in runs if run.data.tags.get("record_digest") == digest][:1]
-    for run in runs:
-        if run not in whole:
-            delete(client, experiment, run.info.run_id)
-    if whole:
-        illustrate(client, whole[0].info.run_id, whole[0].data.tags, entry)
+    before = family(client, experiment, entry.cell)
+    runs = clear(client, before)
+    if whole := sole(runs, digest):
+        with unless_outdone(client, whole.info.run_id):
+            illustrate(client, whole.info.run_id, whole.data.tags, entry)
         return "kept"
-    run_id = create(client, experiment, entry)
-    illustrate(client, run_id, {}, entry)
-    client.set_tag(run_id, "record_digest", digest)  # last: a run without it is half-done
-    return "replaced" if runs else "created"
+    create(client, experiment, entry, digest, after=max((run.info.start_time for run in runs), default=0))
+    clear(client, family(client, experiment, entry.cell))
+    return "replaced" if before else "created"
 
 
-def delete(client: MlflowClient, experiment: str, run_id: str) -> None:
-    """Deletes a cell's run, after those below it: an interruption leaves none without the run that it is found by."""
-    for child in list(search(client, experiment, f"tags.mlflow.parentRunId = '{run_id}'")):
-        client.delete_run(child.info.run_id)
-    client.delete_run(run_id)
+def family(client: MlflowClient, experiment: str, cell: Cell) -> list[Run]:
+    """The cell's runs and those below them; in one answer, for pages shift where others delete."""
+    return list(client.search_runs([experiment], f"tags.cell = '{cell.name}'", max_results=MOST))
 
 
-def create(client: MlflowClient, experiment: str, entry: Entry) -> str:
-    """A new run of the cell, and one below it for each learning rate; the identifier of the first."""
+def top(run: Run) -> str:
+    """The identifier of the cell's run that it is, or is below."""
+    return str(run.data.tags.get("mlflow.parentRunId", run.info.run_id))
+
+
+def rank(run: Run) -> tuple[int, str]:
+    """Its place among the cell's runs."""
+    return run.info.start_time, run.info.run_id
+
+
+def sole(runs: list[Run], digest: str) -> Run | None:
+    """The whole run of that record, if there is none beside it; None otherwise."""
+    cells = [run for run in runs if top(run) == run.info.run_id]
+    return cells[0] if [run.data.tags.get("record_digest") for run in cells] == [digest] else None
+
+
+def clear(client: MlflowClient, runs: list[Run]) -> list[Run]:
+    """Deletes what is older than the newest whole run of a cell, and what is below a deleted one; the runs that stay.
+
+    The cell's runs go before those below them: so one that is whole has all of its own.
+    """
+    cells = [run for run in runs if top(run) == run.info.run_id]
+    newest = max((rank(run) for run in cells if "record_digest" in run.data.tags), default=(0, ""))
+    stay = {run.info.run_id for run in cells if rank(run) >= newest}
+    for run in sorted(runs, key=lambda run: top(run) != run.info.run_id):
+        if top(run) not in stay:
+            client.delete_run(run.info.run_id)
+    return [run for run in runs if top(run) in stay]
+
+
+def create(client: MlflowClient, experiment: str, entry: Entry, digest: str, after: int) -> None:
+    """A new run of the cell, begun after that time in milliseconds, and one below it for each learning rate."""
     made = record.read(entry.path)
-    seconds = made["provenance"].get("seconds", 0)
-    run_id = log(client, experiment, cell_sheet(entry.cell, made), seconds)
-    client.log_inputs(run_id, [dataset(entry, made)])
-    client.log_artifact(run_id, str(entry.path))
-    for sheet in reversed(rate_sheets(made, run_id)):
-        log(client, experiment, sheet, seconds)
-    return run_id
+    begun = max(after + 1, round(1000 * time.time()))
+    run_id = begin(client, experiment, sheet := cell_sheet(entry.cell, made), begun)
+    with unless_outdone(client, run_id):
+        fill(client, run_id, sheet, begun, made)
+        client.log_inputs(run_id, [dataset(entry, made)])
+        client.log_artifact(run_id, str(entry.path))
+        for later, below in enumerate(reversed(rate_sheets(made, run_id)), begun + 1):
+            fill(client, begin(client, experiment, below, later), below, later, made)
+        illustrate(client, run_id, {}, entry)
+        client.set_tag(run_id, "record_digest", digest)  # last: a run without it is half-done
 
 
-def log(client: MlflowClient, experiment: str, sheet: Sheet, seconds: float) -> str:
-    """A new run of what the sheet says; its identifier. Its duration is the training's, its time of creation is now."""
+@contextmanager
+def unless_outdone(client: MlflowClient, run_id: str) -> Iterator[None]:
+    """A block that ends where another publisher has deleted the run, for a newer one that is whole."""
+    try:
+        yield
+    except MlflowException:
+        if client.get_run(run_id).info.lifecycle_stage != "deleted":
+            raise
+
+
+def begin(client: MlflowClient, experiment: str, sheet: Sheet, begun: int) -> str:
+    """A new run with the sheet's name and tags; its identifier."""
     tags = {key: text(value) for key, value in sheet.tags.items() if value is not None}
-    run = client.create_run(experiment, tags=tags, run_name=sheet.name).info
-    client.log_batch(run.run_id, params=[Param(key, text(value)) for key, value in sheet.params.items()])
-    metrics = [Metric(key, value, run.start_time, step) for key, value, step in sheet.points if value is not None]
+    return str(client.create_run(experiment, begun, tags, sheet.name).info.run_id)
+
+
+def fill(client: MlflowClient, run_id: str, sheet: Sheet, begun: int, made: Mapping[str, Any]) -> None:
+    """Brings the sheet's params and points to the run and ends it. Its duration is the training's."""
+    client.log_batch(run_id, params=[Param(key, text(value)) for key, value in sheet.params.items()])
+    metrics = [Metric(key, value, begun, step) for key, value, step in sheet.points if value is not None]
     for i in range(0, len(metrics), BATCH):
-        client.log_batch(run.run_id, metrics[i : i + BATCH])
-    client.set_terminated(run.run_id, end_time=run.start_time + round(1000 * seconds))
-    return str(run.run_id)
+        client.log_batch(run_id, metrics[i : i + BATCH])
+    client.set_terminated(run_id, end_time=begun + round(1000 * made["provenance"].get("seconds", 0)))
 
 
 def dataset(entry: Entry, made: Mapping[str, Any]) -> DatasetInput:

@@ -11,17 +11,15 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
-NOBODY = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+from tests.trees import Tree, clone, jobs
+
 # A proxy on a port where nobody listens: every host is out of reach, at once.
 OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "no_proxy": ""}
 TABLE = [f"results/tables/quickstart.{suffix}" for suffix in ("csv", "md", "tex")]
@@ -29,73 +27,6 @@ FIGURE = [f"results/figures/quickstart.{suffix}" for suffix in ("pdf", "svg", "p
 AUDIT = "results/audit/quickstart.json"
 CELLS = "results/cells/digits_2nn"
 SLOW = "digits_2nn-iid-C0.5-E5-B10-"  # of the quickstart's cells; still short
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A checkout and commands run in it, with this Python and the checkout's own fedgrid."""
-
-    path: Path
-
-    def environment(self, **more):
-        strangers = ("FEDGRID_", "MLFLOW_", "SNAKEMAKE_", "DVC_", "GIT_")
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(strangers)}
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return kept | NOBODY | {"PATH": path, "PYTHONPATH": str(self.path / "src")} | more
-
-    def start(self, *command, **more):
-        """The running command, in a process group of its own, its output in one pipe."""
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen(command, cwd=self.path, env=self.environment(**more), start_new_session=True, **pipes)
-
-    def run(self, *command, fails=False, **more):
-        """What the command prints; it must succeed, or fail if it should."""
-        with self.start(*command, **more) as process:
-            try:
-                output, _ = process.communicate(timeout=600)
-            except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
-        assert (process.returncode != 0) == fails, output
-        return output
-
-    def snakemake(self, *arguments, **more):
-        return self.run("snakemake", "--cores", "2", *arguments, **more)
-
-    def planned(self, *targets):
-        """How many jobs of each rule Snakemake would run."""
-        return jobs(self.snakemake("--dry-run", *targets))
-
-    def commit(self, message):
-        self.run("git", "add", "--all")
-        self.run("git", "commit", "--quiet", "--message", message)
-
-    def copy(self, path):
-        """The same tree elsewhere, times and all, but MLflow's database, which holds absolute paths."""
-        return Tree(Path(shutil.copytree(self.path, path, symlinks=True, ignore=shutil.ignore_patterns("mlflow.db*"))))
-
-    def records(self):
-        """Every record's text by its file's name."""
-        return {path.name: path.read_text() for path in sorted((self.path / CELLS).glob("*.json"))}
-
-    def edit(self, name, change):
-        """Rewrites a params file as `change` leaves what it declares."""
-        path = self.path / "params" / f"{name}.yaml"
-        declared = yaml.safe_load(path.read_text())
-        change(declared)
-        path.write_text(yaml.safe_dump(declared, sort_keys=False))
-
-    def partial(self):
-        return [str(path) for path in self.path.rglob("*.partial")]
-
-
-def jobs(output):
-    """How many jobs of each rule the output announces."""
-    stats = re.search(r"^Job stats:\njob +count\n[- ]+\n(.*?)\ntotal ", output, re.DOTALL | re.MULTILINE)
-    if not stats:
-        assert "Nothing to be done" in output, output
-        return {}
-    return {rule: int(count) for rule, count in (line.split() for line in stats[1].splitlines())}
 
 
 def training(text):
@@ -114,18 +45,7 @@ def doctored(text):
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory):
     """A clone of the working tree as it stands, committed."""
-    tree = Tree(tmp_path_factory.mktemp("workflow") / "clone")
-    git = ("git", "-C", str(ROOT), "ls-files", "-z", "--exclude-standard")
-    subprocess.run(("git", "clone", "--quiet", ROOT, tree.path), check=True)
-    listed = subprocess.run((*git, "--modified", "--others"), capture_output=True, text=True, check=True).stdout
-    for name in filter(None, listed.split("\0")):
-        (tree.path / name).unlink(missing_ok=True)
-        if (ROOT / name).is_file():
-            (tree.path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, tree.path / name)
-    tree.run("git", "add", "--all")
-    tree.run("git", "commit", "--quiet", "--allow-empty", "--message", "as it stands")
-    return tree
+    return clone(tmp_path_factory.mktemp("workflow") / "clone")
 
 
 @pytest.fixture(scope="session")
@@ -164,8 +84,8 @@ def test_after_the_quickstart_nothing_is_left_to_do_to_commit_or_to_publish(fini
 def test_a_deleted_record_is_run_again_alone_with_the_same_curve_and_all_that_shows_it_is_made_again(tree):
     name, before = next(iter(tree.records().items()))
     (tree.path / CELLS / name).unlink()
-    shown = {"table": 1, "figure": 1, "judge": 1}
-    assert tree.planned("quickstart") == {"run": 1, "publish": 1, "quickstart": 1} | shown
+    shown = {"table": 1, "figure": 1, "manifest": 1, "judge": 1}
+    assert tree.planned("quickstart") == {"run": 1, "publish": 1, "replay": 1, "quickstart": 1} | shown
     assert jobs(tree.snakemake(f"{CELLS}/{name}", AUDIT)) == {"run": 1} | shown
     assert training(tree.records()[name]) == training(before)
 
@@ -192,7 +112,7 @@ def test_another_shell_line_or_resource_of_a_rule_trains_nothing_anew(tree):
 def test_a_new_cell_runs_alone_and_the_table_and_figure_have_it(tree):
     before = tree.records()
     tree.edit("quickstart", lambda declared: declared["grid"].append({"partition": "iid", "C": 0.1, "E": 2, "B": 10}))
-    assert jobs(tree.snakemake(AUDIT)) == {"run": 1, "table": 1, "figure": 1, "judge": 1}
+    assert jobs(tree.snakemake(AUDIT)) == {"run": 1, "table": 1, "figure": 1, "manifest": 1, "judge": 1}
     after = tree.records()
     assert before.items() < after.items()
     (new,) = after.keys() - before

@@ -1,4 +1,11 @@
-# Tables and figures, from records.
+# Tables and figures, from records: seconds, on the login node.
+localrules:
+    table,
+    figure,
+    metrics,
+    claims,
+
+
 rule table:
     input:
         lambda wildcards: sources(wildcards.artefact),

@@ -4,7 +4,7 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from fedgrid import artefacts
+from fedgrid import artefacts, cluster, replay
 from fedgrid.datasets import CORPORA, words
 
 SCHEMAS = Path(workflow.basedir) / "workflow/schemas"
@@ -24,7 +24,7 @@ for name in ARTEFACTS:
     checked(f"params/{name}.yaml", "artefact")
 DATASETS = checked("params/datasets.yaml", "datasets")
 PAPER = [name for name, artefact in ARTEFACTS.items() if artefact.paper]
-CELLS = artefacts.all_cells()
+CELLS = {cell.name: cell for artefact in ARTEFACTS.values() for cell in artefact.cells}
 PARTITIONS = {cell.partition_name: cell for cell in CELLS.values()}
 TABLE_FORMATS = ["csv", "md", "tex"]
 FIGURE_FORMATS = ["pdf", "svg", "png", "csv"]
@@ -32,7 +32,12 @@ FIGURE_FORMATS = ["pdf", "svg", "png", "csv"]
 
 wildcard_constraints:
     artefact="|".join(ARTEFACTS),
+    campaign="|".join(["paper", *ARTEFACTS]),
     dataset="|".join(DATASETS),
+    file=r"[\w.-]+",
+    partition=r"[\w.-]+",
+    task=r"\w+",
+    cell=r"[\w.-]+",
 
 
 def raw_files(dataset):
@@ -82,3 +87,38 @@ def results(artefact):
 def campaign(name):
     """The artefacts that an audit judges together."""
     return PAPER if name == "paper" else [name]
+
+
+def gpus(wildcards):
+    """How many GPUs a cell's job takes where there are any: one if its task is among gpu_tasks, as all are unless told."""
+    task = CELLS[wildcards.cell].task
+    return int(task in config.get("gpu_tasks", [task]))
+
+
+def walltime(wildcards, attempt):
+    """Minutes that a cell's job asks for."""
+    return cluster.minutes(CELLS[wildcards.cell], gpus(wildcards), attempt)
+
+
+def memory(wildcards, attempt):
+    """Megabytes that a cell's job asks for."""
+    return cluster.megabytes(CELLS[wildcards.cell], gpus(wildcards), attempt)
+
+
+def pack(wildcards):
+    """The group of short cells that may share one job of the cluster; none of a long cell."""
+    if walltime(wildcards, 1) > cluster.SHORT:
+        return None
+    return "short_gpu" if gpus(wildcards) else "short"
+
+
+def operands(wildcards):
+    """The artefacts that a verb is called with: none, where it is the paper's."""
+    return "" if wildcards.campaign == "paper" else wildcards.campaign
+
+
+def replayed(wildcards):
+    """Data and partitions of the cells that a replay may take."""
+    cells = [cell for name in campaign(wildcards.campaign) for cell in ARTEFACTS[name].cells if replay.rounds(cell)]
+    files = [path for cell in cells for path in (*data_files(cell.dataset), partition_file(cell))]
+    return [ancient(path) for path in dict.fromkeys(files)]

@@ -1,4 +1,8 @@
-# Download, a job for each file; corpora made into words; division among clients.
+# Download, a job for each file, where there is a network; corpora made into words; division among clients.
+localrules:
+    fetch,
+
+
 rule fetch:
     output:
         "data/raw/{dataset}/{file}",

@@ -1,0 +1,58 @@
+"""The audit: are the records what is declared and what was sealed, where are they from, and do tables say what they do?
+
+Each check is a function from a campaign to its findings and touches nothing. A finding stands until it is mended; a
+note informs. No module here imports the engine: whether a record's curve is what training gives, `replay` asks.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+
+from fedgrid.audit.campaign import Campaign, Finding
+from fedgrid.audit.origins import data, mixed, origin, partitions
+from fedgrid.audit.records import damaged, edges, missing, readings, settings, undeclared
+from fedgrid.audit.seals import unsealed
+from fedgrid.audit.shown import printed, stale
+
+__all__ = ["CHECKS", "Campaign", "Finding", "as_json", "audit", "lines", "text"]
+
+CHECKS: tuple[Callable[[Campaign], Iterator[Finding]], ...] = (
+    damaged,
+    missing,
+    undeclared,
+    unsealed,
+    settings,
+    readings,
+    edges,
+    partitions,
+    data,
+    origin,
+    mixed,
+    stale,
+    printed,
+)
+
+
+def audit(campaign: Campaign) -> list[Finding]:
+    """Every check's findings, in the order of the checks."""
+    return list(dict.fromkeys(finding for check in CHECKS for finding in check(campaign)))
+
+
+def text(findings: list[Finding], records: int) -> str:
+    """The findings as a person reads them."""
+    return lines(findings, f"audit: {records} records, {len(CHECKS)} checks")
+
+
+def lines(findings: list[Finding], of: str) -> str:
+    """A line for each finding, and behind what they are of, how many each check has."""
+    listed = [f"{'note' if one.note else 'FINDING'} {one.check}: {one.subject}: {one.says}" for one in findings]
+    standing = Counter(one.check for one in findings if not one.note)
+    by_check = f" ({', '.join(f'{count} {check}' for check, count in standing.items())})" if standing else ""
+    verdict = f"{of}, {standing.total()} findings{by_check}, {len(findings) - standing.total()} notes"
+    return "\n".join([*listed, verdict])
+
+
+def as_json(findings: list[Finding], records: int) -> str:
+    """The findings for a machine."""
+    return json.dumps({"records": records, "findings": [asdict(one) for one in findings]}, indent=1) + "\n"

@@ -1,0 +1,63 @@
+"""What an audit judges: a campaign, what is declared and what is there; and what it says: findings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fedgrid import record
+from fedgrid.artefacts import Artefact
+from fedgrid.cells import Cell
+
+PAPER = "paper"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be (or, as a note, worth knowing)."""
+
+    check: str
+    subject: str
+    says: str
+    note: bool = False
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What is declared and what is there."""
+
+    artefacts: tuple[Artefact, ...]
+    folder: Path = record.CELLS
+    declared: frozenset[str] = frozenset()  # names of all cells that any artefact declares
+    name: str = PAPER  # or its artefacts' names, joined by "-"
+
+    @cached_property
+    def cells(self) -> dict[str, Cell]:
+        """The campaign's cells by name."""
+        return {cell.name: cell for artefact in self.artefacts for cell in artefact.cells}
+
+    @cached_property
+    def read(self) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
+        """The readable records of the campaign's cells by name, and a finding for each damaged one."""
+        found, damaged = {}, []
+        for name in sorted(self.cells):
+            if (place := self.path(name)).is_file():
+                try:
+                    found[name] = record.read(place)
+                except ValueError as error:
+                    damaged.append(Finding("damaged", name, str(error)))
+        return found, damaged
+
+    @property
+    def records(self) -> Mapping[str, dict[str, Any]]:
+        """The readable records by name."""
+        return self.read[0]
+
+    def path(self, name: str) -> Path:
+        """Where the record of that name lies."""
+        return record.path(name, self.folder)
+
+    def command(self, verb: str) -> str:
+        """The command of that verb for this campaign."""
+        return " ".join(["python -m fedgrid", verb, *(one.name for one in self.artefacts if self.name != PAPER)])

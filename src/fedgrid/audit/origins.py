@@ -1,0 +1,110 @@
+"""Where records come from: data and partitions, engine, libraries and machine."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedgrid import fetch, files, provenance
+from fedgrid.audit.campaign import PAPER, Campaign, Finding
+from fedgrid.datasets import CORPORA, DATASETS
+from fedgrid.partition import Partition
+
+RAW = Path("data/raw")
+PARTITIONS = Path("data/partitions")
+DECLARED = Path("params/datasets.yaml")
+CHEAP = 2**26  # bytes of raw files that an audit reads as a dataset: CIFAR-10, with more, takes longer than all else
+# What a curve may depend on besides its settings, by its place in provenance.
+ORIGINS = {
+    "engine": ("engine",),
+    "torch": ("libraries", "torch"),
+    "numpy": ("libraries", "numpy"),
+    "Python": ("libraries", "python"),
+    "device": ("hardware", "device"),
+    "processor": ("hardware", "processor"),
+    "instructions": ("hardware", "instructions"),
+}
+
+
+def partitions(campaign: Campaign) -> Iterator[Finding]:
+    """Every record's data and partition are those that lie in data/partitions, where they do."""
+    users: dict[Path, list[str]] = defaultdict(list)
+    for name in campaign.records:
+        users[PARTITIONS / f"{campaign.cells[name].partition_name}.npz"].append(name)
+    for place, names in users.items():
+        if not place.is_file():
+            continue
+        try:
+            kept = files.arrays(place)
+            here = {"data": str(kept["data"]), "partition": Partition(kept["indices"], kept["offsets"]).digest}
+        except (ValueError, KeyError) as error:
+            yield Finding("partitions", str(place), f"no partition: {error}")
+            continue
+        for name in names:
+            for what, digest in here.items():
+                if campaign.records[name]["provenance"][what] != digest:
+                    yield Finding("partitions", name, f"it was made with another {what} than {place}")
+
+
+def data(campaign: Campaign) -> Iterator[Finding]:
+    """The files in data/raw, where they are, are the pinned ones, and give the data that the records were made with.
+
+    A corpus is trained on as it was encoded: of it, and of large data, the files alone are compared.
+    """
+    users: dict[str, list[str]] = defaultdict(list)
+    for name in campaign.records:
+        users[campaign.cells[name].dataset].append(name)
+    for dataset, names in users.items():
+        pinned = {RAW / dataset / file: what for file, what in fetch.read(DECLARED, dataset)[1].items()}
+        there = {place: what for place, what in pinned.items() if place.is_file() and what != fetch.UNPINNED}
+        faults = [(place, fetch.difference(place, place.suffix, what)) for place, what in there.items()]
+        for place, fault in faults:
+            if fault:
+                yield Finding("data", str(place), f"{fault} as pinned in {DECLARED}; delete it and fetch again")
+        if dataset in CORPORA or len(there) < len(pinned) or any(fault for _, fault in faults):
+            continue
+        if sum(place.stat().st_size for place in there) <= CHEAP:
+            digest = DATASETS[dataset](RAW / dataset).digest
+            for name in names:
+                if campaign.records[name]["provenance"]["data"] != digest:
+                    yield Finding("data", name, f"it was made with other data than {RAW / dataset} holds")
+
+
+def origin(campaign: Campaign) -> Iterator[Finding]:
+    """All records come from one committed state of the sources.
+
+    Nobody can run a record again that was made from uncommitted sources. In the paper's campaign, which is published,
+    that is a finding; elsewhere a note, for whoever tries an edit on the quickstart has done nothing wrong.
+    """
+    made = [one["provenance"] for one in campaign.records.values()]
+    if dirty := sum(one["dirty"] is not False for one in made):
+        says = "made from uncommitted sources or params: nobody can run them again"
+        yield Finding("origin", f"{dirty} records", says, note=campaign.name != PAPER)
+    here = provenance.engine_digest()
+    for engine, count in sorted(Counter(one["engine"] for one in made).items()):
+        if engine != here:
+            says = f"made by engine sources {engine[:12]}; those here are {here[:12]}"
+            yield Finding("origin", f"{count} records", says, note=True)
+
+
+def mixed(campaign: Campaign) -> Iterator[Finding]:
+    """The records that an artefact sets side by side come from one engine, one version of each library, one machine."""
+    for artefact in campaign.artefacts:
+        names = {cell.name for cell in artefact.cells} & campaign.records.keys()
+        made = [campaign.records[name]["provenance"] for name in sorted(names)]
+        counts = {what: Counter(said(one, place) for one in made) for what, place in ORIGINS.items()}
+        says = [f"{what} ({listed(count)})" for what, count in counts.items() if len(count) > 1]
+        if says:
+            yield Finding("mixed", artefact.name, f"its records differ in {', '.join(says)}", note=True)
+
+
+def said(made: Any, place: Iterable[str]) -> str:
+    """What the provenance says at that place, a digest by its first digits; "unknown" where it says nothing."""
+    for key in place:
+        made = made.get(key) if isinstance(made, Mapping) else None
+    return "unknown" if made is None else str(made)[:12] if key == "engine" else str(made)
+
+
+def listed(count: Counter[str]) -> str:
+    """The values, the most frequent first, each with its number of records."""
+    return ", ".join(f"{value}: {n}" for value, n in count.most_common())

@@ -1,0 +1,40 @@
+"""What a cell's job asks of a cluster: minutes of walltime and megabytes of memory, from the plan's estimate.
+
+Both grow with a job's attempts. A job that runs out of its walltime resumes where it stood, so that a short one costs
+little; one that is long waits in the queue.
+"""
+
+from functools import cache
+
+from fedgrid import paper
+from fedgrid.cells import Cell, Race
+from fedgrid.plan import examples_per_round, training_examples
+
+training_examples = cache(training_examples)  # of a file that is read for each cell
+
+# Floating-point operations per second of training. One thread: about the least of the committed records, evaluation
+# included. A GPU: a guess on the safe side, until records say more.
+SPEED = {"cpu": 20e9, "gpu": 500e9}
+MARGIN = 2  # of the minutes, over those expected
+SHORT = 10  # minutes, which every job may take; cells that ask for no more are packed
+LONGEST = 24 * 60  # minutes that a job asks for at most: what most partitions allow
+
+
+def minutes(cell: Cell, gpus: int, attempt: int) -> int:
+    """Minutes of walltime for the cell's job, from SHORT to LONGEST."""
+    train = training_examples(cell.dataset)
+    horizon = cell.rounds if isinstance(cell, Race) else 1
+    rounds = min(paper.printed_rounds(cell) or horizon, horizon)
+    flops = rounds * examples_per_round(cell, train) * cell.model.flops
+    asked = MARGIN * attempt * flops / SPEED["gpu" if gpus else "cpu"] / 60
+    return round(min(max(asked, SHORT), LONGEST))
+
+
+def megabytes(cell: Cell, gpus: int, attempt: int) -> int:
+    """Megabytes of a node's memory for the cell's job: Python with its data, and the weights of all learning rates.
+
+    A race keeps some ten copies of each rate's weights: the server's, its sums, a client's, a checkpoint's. The most
+    that was measured is half of what is asked for (docs/cluster.md).
+    """
+    weights = 40 * cell.model.parameters * len(cell.lr) / 1e6
+    return round(attempt * (1500 + weights + 4000 * gpus))

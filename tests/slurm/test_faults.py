@@ -1,0 +1,175 @@
+"""What a cluster may do to a campaign, done to one: it ends all the same, with the records of an undisturbed one.
+
+Laws, for every fault: each record is byte for byte the undisturbed one, seconds aside; a record that was finished when
+the fault came is the same file still; no half-written file is left; the cell that was in training goes on from its
+checkpoint.
+"""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from fedgrid import fetch
+from tests.slurm.cluster import NODES, run, until
+
+LOCALLY = ("--cores", "1")
+
+
+@pytest.fixture
+def campaign(declared, tmp_path):
+    return declared.copy(tmp_path / "tree")
+
+
+@pytest.fixture
+def strike(campaign, undisturbed, tell):
+    """Runs the campaign up to its middle, strikes, and has it end; tells what that cost."""
+
+    def struck(fault, injected, blow, again=(), fails=False, profile=None):
+        snakemake = campaign.start(**({"profile": profile} if profile else {}))
+        done, training = campaign.middle(snakemake)
+        finished = {done: campaign.record(done).read_text()}
+        before = campaign.reached(training)
+        kept = campaign.kept(training)
+        blow(training, snakemake)
+        if again:
+            snakemake.wait(300)
+            for arguments in again:
+                snakemake = campaign.start(*arguments, **({"profile": profile} if profile else {}))
+                campaign.end(snakemake)
+        else:
+            campaign.end(snakemake, fails)
+        lost = campaign.settled(undisturbed, finished)
+        first = min(campaign.rounds(training), default=before)
+        assert lost == 0
+        assert first > kept
+        tell(fault, injected, lost, max(before - first + 1, 0))
+
+    return struck
+
+
+def job():
+    """The one job of the cluster that runs."""
+    (number,) = run("squeue", "-h", "-t", "R", "-o", "%A").split()
+    return number
+
+
+def test_a_cancelled_job_comes_back(cluster, strike, attempt):
+    strike("a job is cancelled", "`scancel` of the running job", lambda *_: run("scancel", job()))
+
+
+def test_a_killed_process_comes_back(cluster, strike, campaign, attempt):
+    strike(
+        "the training process is killed",
+        "SIGKILL to it",
+        lambda training, _: os.kill(campaign.process(training), signal.SIGKILL),
+    )
+
+
+def test_a_preempted_job_comes_back(cluster, strike, attempt):
+    """SLURM's own preemption: SIGTERM, a grace time of 20 seconds, the job requeued."""
+
+    def preempt(*_):
+        run("sbatch", "-p", "urgent", "--nodes=2", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
+
+    strike("a job is preempted", "a job of higher priority takes all nodes: SIGTERM, 20 s of grace", preempt)
+
+
+def test_a_job_out_of_memory_comes_back(cluster, strike, attempt):
+    """A step of the job takes 2 GB and keeps it: SLURM ends the whole job."""
+    greedy = "import time; hoard = bytes(range(256)) * 2**23; time.sleep(60)"
+
+    def starve(*_):
+        command = ["srun", f"--jobid={job()}", "--overlap", "-n1", sys.executable, "-c", greedy]
+        assert subprocess.run(command, capture_output=True).returncode
+
+    strike("a job runs out of memory", "a step in it allocates 2 GB, more than the job asked for", starve)
+
+
+def test_a_job_past_its_walltime_comes_back(cluster, strike, campaign, attempt):
+    """The process hangs, as on a file system that does not answer, until SLURM's patience ends."""
+
+    def hang(training, _):
+        os.kill(campaign.process(training), signal.SIGSTOP)
+        run("scontrol", "update", f"JobId={job()}", "TimeLimit=1")
+
+    strike("a job runs out of its walltime", "its process hangs (SIGSTOP) until its limit, a minute", hang)
+
+
+def test_a_node_that_is_lost_gives_its_job_to_another(cluster, strike, attempt):
+    """SIGKILL to the node's slurmd; its orphaned processes train on, as on a node that only the network lost.
+
+    SLURM requeues the job, whose processes wait for the orphans' lock.
+    """
+    node = []
+
+    def lose(*_):
+        node.append(run("squeue", "-h", "-t", "R", "-o", "%N").strip())
+        cluster.kill_node(node[0])
+
+    strike("a node is lost", "SIGKILL to its slurmd, whose orphaned processes train on", lose)
+    cluster.start_node(node[0])
+    until(lambda: run("sinfo", "-h", "-p", "cpu", "-t", "idle", "-o", "%D").strip() == str(len(NODES)), 60)
+
+
+def test_snakemake_killed_and_started_again(cluster, strike, campaign, attempt):
+    """Its cluster job runs on; the second Snakemake's job waits for the same cells' locks, and keeps their records."""
+
+    def kill(_, snakemake):
+        os.killpg(snakemake.pid, signal.SIGKILL)
+
+    strike("Snakemake is killed", "SIGKILL to it; `--unlock`, and the same command again", kill, (["--unlock"], []))
+
+
+def test_two_snakemakes_at_once(cluster, strike, campaign, attempt):
+    def second(*_):
+        campaign.end(campaign.start(), fails=True)
+        assert "Directory cannot be locked" in campaign.said()
+
+    strike("two Snakemakes at once", "the same command a second time, which is refused", second)
+
+
+def test_a_full_disk_while_a_record_is_written(strike, campaign, attempt):
+    """The folder of records is a file system of its own, with room for less than a record."""
+    folder = campaign.record(campaign.cells[0]).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder))
+    filler = folder / "filler"
+
+    def fill(training, _):
+        with pytest.raises(OSError, match="No space left"):
+            filler.write_bytes(bytes(2**21))
+        until(lambda: "No space left" in log(training), 300)
+        filler.unlink()
+
+    def log(training):
+        path = campaign.tree.path / f"logs/cells/digits_2nn/{training}.log"
+        return path.read_text() if path.is_file() else ""
+
+    try:
+        strike(
+            "the disk is full when a record is written", "a file system of 1 MB, filled", fill, ([],), profile=LOCALLY
+        )
+    finally:
+        run("umount", str(folder))
+
+
+def test_a_download_cut_in_the_middle(campaign, host, tell, attempt):
+    """The host hangs up in the middle of the file, as often as one command tries; the next command has it whole."""
+    name, content = "t10k-labels-idx1-ubyte.gz", bytes(range(256)) * 1024
+    one = host({name: content}, cut={name: fetch.ATTEMPTS})
+    path = campaign.tree.path / "params/datasets.yaml"
+    datasets = yaml.safe_load(path.read_text())
+    datasets["mnist"] |= {"sources": [one.url], "files": {name: hashlib.sha256(content).hexdigest()}}
+    path.write_text(yaml.safe_dump(datasets))
+    place = campaign.tree.path / "data/raw/mnist" / name
+    assert "cut" in campaign.tree.snakemake(f"data/raw/mnist/{name}", fails=True)
+    assert not place.exists()
+    campaign.tree.snakemake(f"data/raw/mnist/{name}")
+    assert place.read_bytes() == content
+    assert not campaign.tree.partial()
+    tell("a download is cut", "the host hangs up in the middle of the file; the same command again", 0, None)
