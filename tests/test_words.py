@@ -318,12 +318,12 @@ def test_the_verb_makes_of_a_fetched_corpus_what_a_job_loads(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params").mkdir()
     (tmp_path / "params/datasets.yaml").write_text((ROOT / "params/datasets.yaml").read_text())
-    with pytest.raises(
-        SystemExit, match=r"posts\.jsonl: no such data; fetch it with `python -m fedgrid fetch generated`"
-    ):
+    with pytest.raises(SystemExit):
         main(["encode", "generated"])
-    with pytest.raises(SystemExit, match="unknown corpus 'mnist'; choose from sentiment140, "):
+    assert "posts.jsonl: no such data; fetch it with `python -m fedgrid fetch generated`" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
         main(["encode", "generated", "mnist"])
+    assert "unknown corpus 'mnist'; choose from sentiment140, " in capsys.readouterr().err
     main(["fetch", "generated"])
     with pytest.raises(
         ValueError, match=r"train\.npy: no such data; encode it with `python -m fedgrid encode generated`"

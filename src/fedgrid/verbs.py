@@ -146,9 +146,12 @@ def tasks(names: list[str]) -> None:
 
 def publish(names: list[str]) -> None:
     """Show artefacts' records in MLflow, each once: ./mlflow.db, or the server that MLFLOW_TRACKING_URI names."""
+    from fedgrid import locks
     from fedgrid import publish as publishing
 
-    counts = publishing.publish_artefacts(names or paper_names(), artefacts.PARAMS, record.CELLS, FIGURES)
+    # one publisher of a checkout at a time: two would lay out a fresh mlflow.db together
+    with locks.alone(Path("mlflow.db.lock")):
+        counts = publishing.publish_artefacts(names or paper_names(), artefacts.PARAMS, record.CELLS, FIGURES)
     print(f"MLflow: {counts.created} runs created, {counts.replaced} replaced, {counts.kept} kept")
 
 

@@ -110,10 +110,14 @@ class Campaign:
         except FileNotFoundError:
             return 0
 
+    def log(self, name: str) -> str:
+        """What the cell's last process has said."""
+        path = self.tree.path / f"logs/cells/digits_2nn/{name}.log"
+        return path.read_text() if path.is_file() else ""
+
     def rounds(self, name: str) -> list[int]:
-        """The rounds that the cell's last process has told of."""
-        log = self.tree.path / f"logs/cells/digits_2nn/{name}.log"
-        return [int(t) for t in re.findall(r"round (\d+)/", log.read_text())] if log.is_file() else []
+        """The rounds that it has told of."""
+        return [int(t) for t in re.findall(r"round (\d+)/", self.log(name))]
 
     def reached(self, name: str) -> int:
         """The last of them; 0 before the first."""

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from fedgrid import fetch
+from tests.slurm.campaign import EAGER, PROFILE
 from tests.slurm.cluster import NODES, run, until
 
 LOCALLY = ("--cores", "1")
@@ -29,25 +30,21 @@ def campaign(declared, tmp_path):
 def strike(campaign, undisturbed, tell):
     """Runs the campaign up to its middle, strikes, and has it end; tells what that cost."""
 
-    def struck(fault, injected, blow, again=(), fails=False, profile=None):
-        snakemake = campaign.start(**({"profile": profile} if profile else {}))
+    def struck(fault, injected, blow, again=(), profile=PROFILE + EAGER, interrupted=True):
+        snakemake = campaign.start(profile=profile)
         done, training = campaign.middle(snakemake)
         finished = {done: campaign.record(done).read_text()}
-        before = campaign.reached(training)
-        kept = campaign.kept(training)
+        before, kept = campaign.reached(training), campaign.kept(training)
         blow(training, snakemake)
-        if again:
+        for arguments in again:
             snakemake.wait(300)
-            for arguments in again:
-                snakemake = campaign.start(*arguments, **({"profile": profile} if profile else {}))
-                campaign.end(snakemake)
-        else:
-            campaign.end(snakemake, fails)
+            snakemake = campaign.start(*arguments, profile=profile)
+        campaign.end(snakemake)
         lost = campaign.settled(undisturbed, finished)
-        first = min(campaign.rounds(training), default=before)
         assert lost == 0
-        assert first > kept
-        tell(fault, injected, lost, max(before - first + 1, 0))
+        first = min(campaign.rounds(training), default=before + 1)  # none if another process's record was kept
+        assert (first > kept) == interrupted
+        tell(fault, injected, lost, max(before - first + 1, 0) if interrupted else 0)
 
     return struck
 
@@ -84,7 +81,7 @@ def test_a_job_out_of_memory_comes_back(cluster, strike, attempt):
     greedy = "import time; hoard = bytes(range(256)) * 2**23; time.sleep(60)"
 
     def starve(*_):
-        command = ["srun", f"--jobid={job()}", "--overlap", "-n1", sys.executable, "-c", greedy]
+        command = ["srun", f"--jobid={job()}", "--overlap", "--mem=0", "-n1", sys.executable, "-c", greedy]
         assert subprocess.run(command, capture_output=True).returncode
 
     strike("a job runs out of memory", "a step in it allocates 2 GB, more than the job asked for", starve)
@@ -100,18 +97,22 @@ def test_a_job_past_its_walltime_comes_back(cluster, strike, campaign, attempt):
     strike("a job runs out of its walltime", "its process hangs (SIGSTOP) until its limit, a minute", hang)
 
 
-def test_a_node_that_is_lost_gives_its_job_to_another(cluster, strike, attempt):
-    """SIGKILL to the node's slurmd; its orphaned processes train on, as on a node that only the network lost.
+def test_a_node_that_is_lost_gives_its_job_to_another(cluster, strike, campaign, attempt):
+    """Its slurmd is killed, as if the network had lost it: the other node gets the job, while the first trains on.
 
-    SLURM requeues the job, whose processes wait for the orphans' lock.
+    The second process must wait for the first, however slow, and keep its record.
     """
     node = []
 
-    def lose(*_):
+    def lose(training, _):
+        process = campaign.process(training)
         node.append(run("squeue", "-h", "-t", "R", "-o", "%N").strip())
         cluster.kill_node(node[0])
+        os.kill(process, signal.SIGSTOP)
+        until(lambda: "another process is at it" in campaign.log(training), 180)
+        os.kill(process, signal.SIGCONT)
 
-    strike("a node is lost", "SIGKILL to its slurmd, whose orphaned processes train on", lose)
+    strike("a node is lost", "SIGKILL to its slurmd; its processes train on, beside those of the requeued job", lose)
     cluster.start_node(node[0])
     until(lambda: run("sinfo", "-h", "-p", "cpu", "-t", "idle", "-o", "%D").strip() == str(len(NODES)), 60)
 
@@ -130,7 +131,7 @@ def test_two_snakemakes_at_once(cluster, strike, campaign, attempt):
         campaign.end(campaign.start(), fails=True)
         assert "Directory cannot be locked" in campaign.said()
 
-    strike("two Snakemakes at once", "the same command a second time, which is refused", second)
+    strike("two Snakemakes at once", "the same command a second time, which is refused", second, interrupted=False)
 
 
 def test_a_full_disk_while_a_record_is_written(strike, campaign, attempt):
@@ -143,12 +144,8 @@ def test_a_full_disk_while_a_record_is_written(strike, campaign, attempt):
     def fill(training, _):
         with pytest.raises(OSError, match="No space left"):
             filler.write_bytes(bytes(2**21))
-        until(lambda: "No space left" in log(training), 300)
+        until(lambda: "No space left" in campaign.log(training), 300)
         filler.unlink()
-
-    def log(training):
-        path = campaign.tree.path / f"logs/cells/digits_2nn/{training}.log"
-        return path.read_text() if path.is_file() else ""
 
     try:
         strike(
