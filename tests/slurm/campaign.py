@@ -26,15 +26,9 @@ FAULTS = {
 }
 PARTITIONS = {"partitions": {"cpu": {"max_runtime": 120}, "gpu": {"max_runtime": 120, "max_gpu": 1}}}
 PROFILE = ("--profile", "profiles/slurm")
-# A test's cluster is nobody else's: asked every second.
-EAGER = (
-    "--slurm-init-seconds-before-status-checks",
-    "1",
-    "--seconds-between-status-checks",
-    "1",
-    "--latency-wait",
-    "10",
-)
+# A test's cluster is nobody else's: it may be asked at once, and every second.
+EAGER = ("--slurm-init-seconds-before-status-checks", "1")
+EAGERLY = Path(__file__).parent / "eager"
 
 
 def prepare(tree: Tree) -> None:
@@ -80,7 +74,7 @@ class Campaign:
             return subprocess.Popen(
                 ["snakemake", *profile, *arguments, "--", *self.records],
                 cwd=self.tree.path,
-                env=self.tree.environment(),
+                env=self.tree.environment(PYTHONPATH=f"{self.tree.path}/src{os.pathsep}{EAGERLY}"),
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

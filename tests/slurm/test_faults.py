@@ -8,8 +8,6 @@ checkpoint.
 import hashlib
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -76,15 +74,16 @@ def test_a_preempted_job_comes_back(cluster, strike, attempt):
     strike("a job is preempted", "a job of higher priority takes all nodes: SIGTERM, 20 s of grace", preempt)
 
 
-def test_a_job_out_of_memory_comes_back(cluster, strike, attempt):
-    """A step of the job takes 2 GB and keeps it: SLURM ends the whole job."""
-    greedy = "import time; hoard = bytes(range(256)) * 2**23; time.sleep(60)"
-
-    def starve(*_):
-        command = ["srun", f"--jobid={job()}", "--overlap", "--mem=0", "-n1", sys.executable, "-c", greedy]
-        assert subprocess.run(command, capture_output=True).returncode
-
-    strike("a job runs out of memory", "a step in it allocates 2 GB, more than the job asked for", starve)
+def test_a_job_out_of_memory_comes_back_with_more(cluster, campaign, undisturbed, tell, attempt):
+    """The first asks for less than a cell's process takes, as from a plan that is wrong: SLURM kills it."""
+    before = set(run("squeue", "-h", "-t", "all", "-o", "%A").split())
+    campaign.end(campaign.start("--set-resources", "run:mem_mb=250 * attempt ** 3"))
+    lost = campaign.settled(undisturbed, {})
+    jobs = dict(line.split(maxsplit=1) for line in run("squeue", "-h", "-t", "all", "-o", "%A %m %T").splitlines())
+    first, second = (jobs[number] for number in sorted(set(jobs) - before, key=int))
+    assert first in ("250M FAILED", "250M OUT_OF_MEMORY")
+    assert second == "2000M COMPLETED"
+    tell("a job runs out of memory", "it asks for 250 MB, which SLURM holds it to", lost, None)
 
 
 def test_a_job_past_its_walltime_comes_back(cluster, strike, campaign, attempt):

@@ -25,6 +25,7 @@ OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:
 TABLE = [f"results/tables/quickstart.{suffix}" for suffix in ("csv", "md", "tex")]
 FIGURE = [f"results/figures/quickstart.{suffix}" for suffix in ("pdf", "svg", "png", "csv")]
 AUDIT = "results/audit/quickstart.json"
+PASSED = "results/audit/quickstart.passed"
 CELLS = "results/cells/digits_2nn"
 SLOW = "digits_2nn-iid-C0.5-E5-B10-"  # of the quickstart's cells; still short
 
@@ -86,7 +87,7 @@ def test_a_deleted_record_is_run_again_alone_with_the_same_curve_and_all_that_sh
     (tree.path / CELLS / name).unlink()
     shown = {"table": 1, "figure": 1, "manifest": 1, "judge": 1}
     assert tree.planned("quickstart") == {"run": 1, "publish": 1, "replay": 1, "quickstart": 1} | shown
-    assert jobs(tree.snakemake(f"{CELLS}/{name}", AUDIT)) == {"run": 1} | shown
+    assert jobs(tree.snakemake(f"{CELLS}/{name}", PASSED)) == {"run": 1} | shown
     assert training(tree.records()[name]) == training(before)
 
 
@@ -112,7 +113,7 @@ def test_another_shell_line_or_resource_of_a_rule_trains_nothing_anew(tree):
 def test_a_new_cell_runs_alone_and_the_table_and_figure_have_it(tree):
     before = tree.records()
     tree.edit("quickstart", lambda declared: declared["grid"].append({"partition": "iid", "C": 0.1, "E": 2, "B": 10}))
-    assert jobs(tree.snakemake(AUDIT)) == {"run": 1, "table": 1, "figure": 1, "manifest": 1, "judge": 1}
+    assert jobs(tree.snakemake(PASSED)) == {"run": 1, "table": 1, "figure": 1, "manifest": 1, "judge": 1}
     after = tree.records()
     assert before.items() < after.items()
     (new,) = after.keys() - before
@@ -128,7 +129,8 @@ def test_another_grid_of_rates_makes_other_records_and_the_audit_names_the_old_o
         declared["grid"] = [{"C": 0.1, "E": 1, "B": "inf"}]
 
     tree.edit("quickstart", change)
-    output = tree.snakemake(AUDIT, fails=True)
+    output = tree.snakemake(PASSED, fails=True)
+    assert tree.planned(PASSED)["judge"] == 1  # a failed audit is not done with
     after = tree.records()
     assert before.items() < after.items()
     assert len(after) == len(before) + 1
@@ -208,7 +210,7 @@ def test_a_fresh_clone_with_dvc_pull_has_every_record_and_nothing_to_do(tree, tm
     tree.run("git", "clone", "--quiet", str(tree.path), str(fresh.path))
     fresh.run(*remote)
     fresh.run("dvc", "pull", "data", "quickstart")
-    assert fresh.planned(*TABLE, *FIGURE, AUDIT) == {}
+    assert fresh.planned(*TABLE, *FIGURE, PASSED) == {}
     assert fresh.records() == tree.records()
     made = [*TABLE, *FIGURE, AUDIT, "data/raw/digits/digits.npz"]
     assert filecmp.cmpfiles(tree.path, fresh.path, made, shallow=False) == (made, [], [])
