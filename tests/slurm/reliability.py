@@ -13,6 +13,7 @@ campaign of two cells, which share one job of a real SLURM (two nodes on one mac
 cell finish and the other train on. Then the fault comes. The campaign must end by itself, or be started once more where
 Snakemake was killed or gave up; then both records must be those of an undisturbed campaign, byte for byte but for the
 seconds they took, the finished cell's record the very same file, and no half-written file may lie anywhere.
+Too little memory and a cut download strike at the start, before anything is trained.
 
 {table}
 

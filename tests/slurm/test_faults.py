@@ -104,11 +104,13 @@ def test_a_node_that_is_lost_gives_its_job_to_another(cluster, strike, campaign,
     node = []
 
     def lose(training, _):
-        process = campaign.process(training)
+        process, number = campaign.process(training), job()
         node.append(run("squeue", "-h", "-t", "R", "-o", "%N").strip())
         cluster.kill_node(node[0])
         os.kill(process, signal.SIGSTOP)
-        until(lambda: "another process is at it" in campaign.log(training), 180)
+        until(lambda: run("squeue", "-h", "-t", "PD", "-o", "%A").strip() == number, 120)
+        run("scontrol", "update", f"JobId={number}", "StartTime=now")  # SLURM would let it rest for two minutes
+        until(lambda: "another process is at it" in campaign.log(training), 120)
         os.kill(process, signal.SIGCONT)
 
     strike("a node is lost", "SIGKILL to its slurmd; its processes train on, beside those of the requeued job", lose)
