@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests import handmade
 from tests.hosts import Host
 
 # As in a job: threads inside small operations wait for one another, the longer the busier the machine.
@@ -30,3 +31,16 @@ def host():
         one.over.set()
         one.shutdown()
         one.server_close()
+
+
+@pytest.fixture
+def hand(tmp_path, monkeypatch):
+    """The artefact made by hand, declared in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return handmade.declare(tmp_path)
+
+
+@pytest.fixture
+def records(hand, tmp_path):
+    """Its records by name."""
+    return handmade.write(hand, tmp_path)

@@ -18,17 +18,6 @@ from tests import handmade
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture
-def hand(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return handmade.declare(tmp_path)
-
-
-@pytest.fixture
-def records(hand, tmp_path):
-    return handmade.write(hand, tmp_path)
-
-
 def cell_of(hand, *where):
     return next(cell for cell in hand.cells if handmade.place(cell) == where)
 

@@ -86,17 +86,6 @@ def tree(text):
 
 
 @pytest.fixture
-def hand(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return handmade.declare(tmp_path)
-
-
-@pytest.fixture
-def records(hand, tmp_path):
-    return handmade.write(hand, tmp_path)
-
-
-@pytest.fixture
 def text(hand, records):
     return page([hand], records, FINDINGS)
 

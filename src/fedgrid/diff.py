@@ -8,7 +8,8 @@ from typing import Any
 from fedgrid.artefacts import Artefact
 from fedgrid.entries import label
 from fedgrid.moves import UNEXPLAINED, Move, Shown, apart, moved, numbers, own, pairs, where
-from fedgrid.revision import LIBRARIES, Revision, engine_digest
+from fedgrid.provenance import engine_digest
+from fedgrid.revision import LIBRARIES, Revision
 from fedgrid.tables import behind
 from fedgrid.tasks import TASKS
 

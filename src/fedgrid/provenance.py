@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,17 @@ ENGINE = (
 )
 
 
-def engine_digest() -> str:
-    """sha256 over the names and contents of the sources that a curve depends on, in hexadecimal."""
+def engine_sources(package: Path = PACKAGE) -> dict[str, bytes]:
+    """The sources that a curve depends on, by their path within the package, sorted."""
+    found = sorted(path for pattern in ENGINE for path in package.glob(f"{pattern}.py"))
+    return {path.relative_to(package).as_posix(): path.read_bytes() for path in found}
+
+
+def engine_digest(sources: Mapping[str, bytes] | None = None) -> str:
+    """sha256 over the names and contents of those engine sources, of this package's unless told, in hexadecimal."""
     digest = hashlib.sha256()
-    for path in sorted(path for pattern in ENGINE for path in PACKAGE.glob(f"{pattern}.py")):
-        digest.update(f"{path.relative_to(PACKAGE).as_posix()} {path.stat().st_size}\n".encode() + path.read_bytes())
+    for path, content in (engine_sources() if sources is None else sources).items():
+        digest.update(f"{path} {len(content)}\n".encode() + content)
     return digest.hexdigest()
 
 

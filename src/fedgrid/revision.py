@@ -11,7 +11,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ import yaml
 
 from fedgrid import record
 from fedgrid.artefacts import NOT_ARTEFACTS, Artefact, artefact
-from fedgrid.provenance import ENGINE
+from fedgrid.provenance import engine_sources
 
 KEPT = re.compile(r"(params/[^/]+\.yaml|results/cells/.+\.json|src/fedgrid/.+\.py|constraints\.txt)")
 SOURCES = Path("src/fedgrid")
@@ -98,15 +98,13 @@ def read(name: str, shown: str, folder: Path) -> Revision:
     params, others = readable(mapping, [place for place in declared if place not in own])
     records, damaged = readable(made, sorted((folder / record.CELLS).glob("*/*.json")))
     unread = [" ".join(says.replace(f"{folder}/", "").split()) for says in [*failed, *others, *damaged]]
-    package = folder / SOURCES
-    sources = [place for pattern in ENGINE for place in package.glob(f"{pattern}.py")]
     return Revision(
         name=name,
         commit=shown,
         artefacts=artefacts,
         records=records,
         params=params,
-        engine={place.relative_to(package).as_posix(): place.read_bytes() for place in sources},
+        engine=engine_sources(folder / SOURCES),
         versions=versions(folder / "constraints.txt"),
         unread=tuple(f"{name}:{says}" for says in unread),
         broken=frozenset(place.stem for place in declared) - {*artefacts, *params},
@@ -163,15 +161,6 @@ def rounds_to(target: float) -> str:
 def digest(plain: Any) -> str:
     """sha256 of plain JSON values, whatever their order, in hexadecimal."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def engine_digest(engine: Mapping[str, bytes]) -> str:
-    """The digest of those sources as provenance.engine_digest has it of its own."""
-    total = hashlib.sha256()
-    for path in sorted(map(PurePath, engine)):
-        content = engine[path.as_posix()]
-        total.update(f"{path.as_posix()} {len(content)}\n".encode() + content)
-    return total.hexdigest()
 
 
 def mapping(place: Path) -> dict[str, Any]:
