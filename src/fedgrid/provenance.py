@@ -20,7 +20,7 @@ ENGINE = (
 )
 
 
-def engine_sources(package: Path = PACKAGE) -> dict[str, bytes]:
+def engine_sources(package: Path) -> dict[str, bytes]:
     """The sources that a curve depends on, by their path within the package, sorted."""
     found = sorted(path for pattern in ENGINE for path in package.glob(f"{pattern}.py"))
     return {path.relative_to(package).as_posix(): path.read_bytes() for path in found}
@@ -29,7 +29,7 @@ def engine_sources(package: Path = PACKAGE) -> dict[str, bytes]:
 def engine_digest(sources: Mapping[str, bytes] | None = None) -> str:
     """sha256 over the names and contents of those engine sources, of this package's unless told, in hexadecimal."""
     digest = hashlib.sha256()
-    for path, content in (engine_sources() if sources is None else sources).items():
+    for path, content in (engine_sources(PACKAGE) if sources is None else sources).items():
         digest.update(f"{path} {len(content)}\n".encode() + content)
     return digest.hexdigest()
 
