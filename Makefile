@@ -21,7 +21,7 @@ quickstart: install
 	snakemake --cores all quickstart
 
 test: install
-	pytest --ignore tests/slurm
+	pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --ignore tests/slurm
 
 # A cluster of its own on this machine, and faults in it: as root, with Debian's packages that .ci/run installs.
 test-slurm: install
