@@ -16,7 +16,7 @@ from fedgrid.models import Model
 def evaluate(
     model: Model, w: Tensor, data: Examples, dtype: torch.dtype = torch.float32, workers: int = 1
 ) -> tuple[list[float], list[float]]:
-    """Each rate's accuracy and mean cross-entropy over the classes of the examples: two lists of R floats.
+    """Each rate's accuracy over the classes that are to be learnt, and mean loss of an example: two lists of R floats.
 
     dtype and workers are as in Federation.
     """
@@ -29,7 +29,8 @@ def evaluate(
         correct.append(torch.stack(right).sum(0))
         losses.append(torch.stack(loss).sum(0))
     counted = (data.y >= 0).sum().item()
-    return [n / counted for n in torch.cat(correct).tolist()], [loss / counted for loss in torch.cat(losses).tolist()]
+    positions = len(data.y) * data.positions
+    return [n / counted for n in torch.cat(correct).tolist()], [loss / positions for loss in torch.cat(losses).tolist()]
 
 
 @torch.inference_mode()

@@ -30,6 +30,11 @@ class Examples:
     y: Tensor
     inputs: Inputs
 
+    @property
+    def positions(self) -> int:
+        """How many classes an example has room for, learnt or not: 1, or a text's steps. Its loss is their mean."""
+        return self.y[0].numel()
+
     def __getitem__(self, chosen: slice) -> tuple[Tensor, Tensor]:
         """Inputs and classes (n, …) of those examples."""
         return self.inputs.prepare(self.x[chosen]), self.y[chosen].long()

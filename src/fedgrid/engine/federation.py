@@ -116,13 +116,13 @@ class Federation:
         return self.stream("distort", *use).random((n, draws), np.float32) if draws else np.empty((n, 0), np.float32)
 
     def batches(self, table: np.ndarray, draws: np.ndarray, dtype: torch.dtype) -> Batches:
-        """The batches that the table (steps, clients, B) names; the loss of each is the mean over its classes."""
+        """The batches that the table (steps, clients, B) names; the loss of each is the mean over its examples."""
         chosen = torch.from_numpy(table).to(self.data.x.device)
         x, y = self.data.trained_on(chosen.clamp(min=0), torch.from_numpy(draws).to(self.data.x.device))
-        y.masked_fill_((chosen == NOBODY).view(*chosen.shape, *[1] * (y.dim() - 3)), -1)
-        counted = (y >= 0).flatten(2)
-        share = counted.to(dtype) / counted.sum(-1, keepdim=True).clamp(min=1)
-        return Batches(x, y, share.view(y.shape))
+        there = chosen != NOBODY
+        y.masked_fill_(~along(there, y), -1)
+        examples = there.sum(-1, keepdim=True).clamp(min=1)
+        return Batches(x, y, (y >= 0).to(dtype) / along(examples * self.data.positions, y))
 
     def fedsgd(self, t: int, S_t: np.ndarray, w: Tensor, lr: Tensor) -> Tensor:
         """FedSGD: w − η Σ n_k/m_t ∇F_k(w), one step on the union of the cohort's examples.
@@ -138,7 +138,7 @@ class Federation:
         """w − η Σ n_k/n ∇F_k(w), the examples b being those of clients of n_k each, one's after another's."""
         here = self.data.x.device
         chosen, drawn = torch.from_numpy(b).to(here), torch.from_numpy(draws).to(here)
-        share = self.shares(torch.from_numpy(n_k).to(here), self.data.y[chosen] >= 0, w.dtype)
+        share = self.shares(torch.from_numpy(n_k).to(here), self.data.y[chosen], w.dtype)
         _, rates = self.at_once(len(w))
         after, at_once = w.clone(), examples_at_once(self.model, self.example, rates)
         for part in slices(len(w), rates):
@@ -148,13 +148,10 @@ class Federation:
                 after[part].add_(moved)
         return after
 
-    def shares(self, n_k: Tensor, counted: Tensor, dtype: torch.dtype) -> Tensor:
-        """The share in Σ n_k/n F_k of each class that is counted (examples, …), by clients of n_k examples in order."""
-        rows = counted.reshape(len(counted), -1)
-        client = torch.arange(len(n_k), device=rows.device).repeat_interleave(n_k, output_size=len(rows))
-        classes = torch.zeros_like(n_k).index_add_(0, client, rows.sum(1)).clamp(min=1)
-        each = n_k.to(dtype) / n_k.sum() / classes
-        return (rows * each[client, None]).view(counted.shape)
+    def shares(self, n_k: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
+        """The share in Σ n_k/n F_k of each class of y (examples, …), by clients of n_k examples in order."""
+        each = n_k.to(dtype) / n_k.sum() / (n_k * self.data.positions)
+        return (y >= 0) * along(each.repeat_interleave(n_k, output_size=len(y)), y)
 
     @torch.inference_mode()
     def step_on(self, weights: Weights, lr: Tensor, piece: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -190,3 +187,8 @@ class Federation:
             self.held[key] = new
         self.held[key].restart(w[part], lr[part])
         return self.held[key]
+
+
+def along(examples: Tensor, y: Tensor) -> Tensor:
+    """What each example has, for each of its classes in y: with as many axes as y."""
+    return examples.view(*examples.shape, *[1] * (y.dim() - examples.dim()))

@@ -16,8 +16,8 @@ class Batches(NamedTuple):
     """The batches of several steps, of G clients each.
 
     x: (steps, G, B, …), inputs; y: int64 (steps, G, B, …), classes, −1 where nothing is to be learnt (no example, or
-    padding); share: (steps, G, B, …), the weight of each class in the loss, 0 where y is −1. The shares of a mean loss
-    sum to 1 over a client's batch.
+    padding); share: (steps, G, B, …), the weight of each class in the loss, 0 where y is −1. Over a client's batch they
+    sum to 1, and to less where there is padding.
     """
 
     x: Tensor
