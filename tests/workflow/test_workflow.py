@@ -242,6 +242,14 @@ def test_rules_are_clean_and_every_target_has_its_jobs(checkout):
     checkout.planned("all", "data", "mlflow", *names)
 
 
+def test_no_job_of_a_cluster_asks_for_longer_than_is_granted_nor_do_eight_cells_that_share_one(checkout):
+    asked = ("snakemake", "quickstart", "--dry-run", "--profile", "profiles/slurm", "--config", "gpu_tasks=[]")
+    output = checkout.run(*asked, "longest=40")
+    assert re.findall(r"resources: .*runtime=(\d+), cell=1", output) == ["5"] * 16
+    (line,) = re.findall("partitions.yaml: longest is .*", checkout.run(*asked, "longest=day", fails=True))
+    assert line == "partitions.yaml: longest is 'day'; it must be minutes, from 1"
+
+
 def test_snakemakes_report_holds_the_table_and_the_figure_and_loads_nothing(tree):
     tree.snakemake("--report", "report.html", "quickstart", **OFFLINE)
     report = (tree.path / "report.html").read_text()
