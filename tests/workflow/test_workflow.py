@@ -274,6 +274,14 @@ def test_a_bad_params_file_is_named_with_its_key_in_one_line(checkout, tmp_path,
     assert [line for line in output.splitlines() if "params/quickstart.yaml" in line and key in line], output
 
 
+def test_a_download_has_its_own_patience_and_is_not_tried_again_as_jobs_on_nodes_are(checkout, tmp_path):
+    tree, missing = checkout.copy(tmp_path / "tree"), {"FEDGRID_MIRROR": str(tmp_path / "empty")}
+    output = tree.snakemake(
+        "--retries", "2", "data/raw/mnist/t10k-labels-idx1-ubyte.gz", fails=True, **missing, **OFFLINE
+    )
+    assert output.count("fedgrid fetch: data/raw/mnist/t10k-labels-idx1-ubyte.gz: not to be had") == 1
+
+
 def test_data_out_of_reach_is_named_with_its_sources_and_what_is_there_stays(tree, tmp_path):
     declared = yaml.safe_load((tree.path / "params/datasets.yaml").read_text())["mnist"]
     mine, *_ = sorted(declared["files"])
