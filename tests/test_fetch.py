@@ -297,6 +297,20 @@ def test_what_is_pinned_of_an_npz_is_its_arrays_not_its_bytes(tmp_path):
         assert "delete it" in refusal(fetch.fetch, "digits", tmp_path, PARAMS)
 
 
+def test_an_npz_with_a_flipped_bit_is_none_or_holds_the_same_arrays_and_no_bit_is_an_error(tmp_path):
+    """Every bit: of names, headers, sums, what is compressed, and how."""
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, x=np.arange(4))
+    sound, whole = fetch.digest(path, ".npz"), path.read_bytes()
+    found = set()
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        found.add(fetch.digest(path, ".npz"))
+    assert found == {sound, "of no .npz file"}
+
+
 @pytest.mark.skipif(not MIRROR or not Path(MIRROR, "mnist").is_dir(), reason="FEDGRID_MIRROR is no folder with MNIST")
 def test_the_pinned_mnist_is_the_real_one(tmp_path, monkeypatch):
     monkeypatch.setenv("FEDGRID_MIRROR", str(MIRROR))

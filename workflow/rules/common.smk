@@ -12,16 +12,19 @@ SCHEMAS = Path(workflow.basedir) / "workflow/schemas"
 
 def checked(path, schema):
     """The params file, valid by its schema; WorkflowError naming file and key (Snakemake's own names neither)."""
-    declared = yaml.safe_load(Path(path).read_text())
+    try:
+        declared = yaml.safe_load(Path(path).read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise WorkflowError(f"{path}: not readable as YAML: {' '.join(str(error).split())}")
     rules = yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text())
     if error := best_match(Draft202012Validator(rules).iter_errors(declared)):
         raise WorkflowError(f"{path}: {'.'.join(map(str, error.absolute_path)) or 'top level'}: {error.message}")
     return declared
 
 
-ARTEFACTS = {name: artefacts.artefact(name) for name in artefacts.artefact_names()}
-for name in ARTEFACTS:
+for name in artefacts.artefact_names():
     checked(f"params/{name}.yaml", "artefact")
+ARTEFACTS = {name: artefacts.artefact(name) for name in artefacts.artefact_names()}
 DATASETS = checked("params/datasets.yaml", "datasets")
 PAPER = [name for name, artefact in ARTEFACTS.items() if artefact.paper]
 CELLS = {cell.name: cell for artefact in ARTEFACTS.values() for cell in artefact.cells}
