@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import socket
 import threading
 
 import pytest
@@ -36,6 +37,14 @@ def host():
         one.over.set()
         one.shutdown()
         one.server_close()
+
+
+@pytest.fixture
+def dead():
+    """The URL of a port that nobody listens at, nor can until the test ends."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 @pytest.fixture

@@ -379,6 +379,9 @@ GOOD = {
     "table": {"rows": ["E"], "columns": ["partition"], "baseline": {"E": 1}},
 }
 
+AXES = {"x": [0, 9], "y": [0.0, 1.0]}
+CURVES = {"kind": "curves", "y": "test_accuracy", "lines": "best", "x": "rounds", "panels": [], "range": AXES}
+
 
 def declare(folder, name="table9", **changes):
     declared = {key: value for key, value in (GOOD | changes).items() if value is not None}
@@ -436,6 +439,12 @@ def test_a_file_that_is_no_mapping_in_yaml_is_refused_by_its_name(tmp_path, text
         ({"cells": RACE | {"lr": []}}, "lr"),
         ({"cells": RACE | {"C": -1}}, "C"),
         ({"cells": {}, "grid": [{}]}, "task"),
+        *(({"table": GOOD["table"] | {"rows": rows}}, "rows") for rows in (None, 5, [], [["B"]], {"E": 1}, "E")),
+        *(({"table": GOOD["table"] | {"columns": columns}}, "columns") for columns in (None, [None], [5])),
+        *(({"table": GOOD["table"] | {"baseline": baseline}}, "baseline") for baseline in (None, ["E"], "E", 5)),
+        ({"figure": CURVES | {"panels": ["lr"], "range": {0.1: AXES}}}, "range"),
+        ({"figure": CURVES | {"panels": ["B"], "range": {50: AXES}}}, "range"),
+        ({"figure": CURVES | {"panels": "B"}}, "panels"),
     ],
     ids=str,
 )

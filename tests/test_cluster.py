@@ -43,8 +43,16 @@ def test_no_job_asks_for_less_than_minutes_or_more_than_a_day(cell, attempt):
     assert cluster.minutes(replace(cell, E=1000), 0, attempt) == 24 * 60
 
 
+@pytest.mark.parametrize("attempt", [1, 6])
+def test_a_partition_that_grants_less_is_asked_for_no_more(cell, attempt):
+    """The job would wait forever, or go to a partition that nobody meant; stopped at its limit, it resumes."""
+    assert cluster.minutes(replace(cell, E=1000), 0, attempt, longest=240) == 240
+    assert cluster.minutes(replace(cell, E=1, rounds=1), 0, attempt, longest=5) == 5
+
+
 def test_memory_grows_with_weights_rates_and_attempts(cell):
     weights = 199_210 * 6
     assert cluster.megabytes(cell, 0, 1) == round(1500 + 10 * 4 * weights / 1e6)
     assert cluster.megabytes(cell, 0, 2) == round(2 * (1500 + 10 * 4 * weights / 1e6))
+    assert cluster.megabytes(cell, 0, 6) == cluster.megabytes(cell, 0, 3) == round(3 * (1500 + 10 * 4 * weights / 1e6))
     assert cluster.megabytes(cell, 1, 1) > cluster.megabytes(cell, 0, 1)

@@ -303,13 +303,45 @@ def test_a_race_goes_on_from_its_own_checkpoint(laid_out, run, undisturbed, tmp_
     assert outcome(run(settings)) != outcome(undisturbed["fedavg"])
 
 
-@pytest.mark.parametrize("key", ["name", "engine", "data", "partition", "torch"])
+@pytest.mark.parametrize("key", ["name", "engine", "data", "partition", "torch", "device"])
 def test_a_checkpoint_of_another_race_is_not_used(laid_out, run, undisturbed, tmp_path, capsys, key):
     settings = DISTURBED["fedavg"]
     path = save(laid_out, settings, tmp_path, poisoned(laid_out, settings, 5), **{key: "another"})
     assert outcome(run(settings)) == outcome(undisturbed["fedavg"])
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{path}: ") and "round 0" in line
+    assert capsys.readouterr().err == f"{path}: of another {key}; starting from round 0\n"
+
+
+def test_a_checkpoint_of_another_device_outlives_a_job_that_came_back_on_a_gpu(
+    laid_out, run, undisturbed, tmp_path, monkeypatch, capsys
+):
+    settings = DISTURBED["fedavg"]
+    path = save(laid_out, settings, tmp_path, lap_at(laid_out, settings, 5))
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "device_name", lambda device: "NVIDIA A100/40GB")
+        patch.setattr(job, "CHECKPOINT_SECONDS", 0)
+        assert outcome(run(settings)) == outcome(undisturbed["fedavg"])
+    assert capsys.readouterr().err == "" and path.read_bytes() == before
+    others = {path.name for path in tmp_path.iterdir()} - {path.name}
+    assert others == {f"{cell(settings).name}.NVIDIA-A100-40GB.npz"}
+
+
+@pytest.mark.parametrize("device", ["cpu", "NVIDIA A100"])
+def test_a_record_that_is_written_leaves_no_checkpoint_of_any_device_nor_what_a_killed_job_left_of_one(
+    laid_out, tmp_path, monkeypatch, device
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for folder in ("raw", "partitions"):
+        (tmp_path / "data" / folder).symlink_to(laid_out.folder / folder)
+    one = cell(PLAIN | {"rounds": 2})
+    path = checkpoint.path(job.CHECKPOINTS, one.name, device)
+    other = checkpoint.path(job.CHECKPOINTS, "another", device)
+    path.parent.mkdir(parents=True)
+    for begun in (path, other, path.with_name(f".{path.name}.7.partial")):
+        begun.touch()
+    job.settle(one)
+    assert list(path.parent.iterdir()) == [other]
 
 
 DAMAGES = {
@@ -335,6 +367,21 @@ def test_a_broken_checkpoint_starts_the_race_anew_with_a_line_on_stderr(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{path}: ") and "round 0" in line
     gc.collect(1)  # a file left open warns here, not in some later test
+
+
+WHO, LAP = {"name": "cell"}, {"t": 1, "rates": [], "rounds": [], "examples": 0, "running": []}
+FORMS = [5, {}, [], "abc", [WHO, None, 0], [WHO, {}, 0], [WHO, LAP, None], [5, LAP, 0], [WHO, LAP | {"rates": [1]}, 0]]
+
+
+@pytest.mark.parametrize(
+    ("state", "w"), [*((form, 0.5) for form in FORMS), ([WHO, LAP, 0], "words")], ids=lambda part: json.dumps(part)
+)
+def test_a_checkpoint_of_another_form_starts_the_race_anew_with_a_line_on_stderr(tmp_path, capsys, state, w):
+    path = tmp_path / "cell.npz"
+    np.savez(path, w=np.array(w), state=np.array(json.dumps(state)))
+    assert checkpoint.read(path, WHO) is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{path}: no checkpoint (") and line.endswith("; starting from round 0")
 
 
 def test_no_checkpoint_is_written_before_its_time_and_one_each_time_after(run, tmp_path, monkeypatch):

@@ -1,20 +1,26 @@
 """Laws of the locks, held by real processes."""
 
 import contextlib
+import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from fedgrid import locks
 
+NOBODY = 65534  # a user who may do little
 HOLD = """
-import sys, time
+import os, sys
 from pathlib import Path
 from fedgrid import locks
+locks.POLL_SECONDS = 0.05
+os.setuid(int(sys.argv[1]))
 with locks.{lock}({argument}) as held:
     print("held", held, flush=True)
     sys.stdin.read()
@@ -26,14 +32,11 @@ def holder():
     """Starts processes that hold such a lock until their input ends, and waits until each holds it."""
     with contextlib.ExitStack() as stack:
 
-        def start(lock, argument):
+        def start(lock, argument, user=None, **environment):
             code = HOLD.format(lock=lock, argument=argument)
-            process = stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-                )
-            )
-            return process
+            command = [sys.executable, "-c", code, str(os.getuid() if user is None else user)]
+            pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+            return stack.enter_context(subprocess.Popen(command, env=os.environ | environment, **pipes))
 
         yield start
 
@@ -83,10 +86,43 @@ def test_each_process_has_a_gpu_of_its_own_and_the_third_of_two_waits_for_one(ho
     second = holder("first_free", paths)
     assert line(second) == ["held", "1"]
     third = holder("first_free", paths)
+    assert "other cells use all GPUs (2); waiting" in third.stderr.readline().decode()
     end(second)
     assert line(third) == ["held", "1"]
     end(first)
     end(third)
+    assert not third.stderr.read()  # it said so once
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_another_users_cell_does_not_stumble_over_ours(holder):
+    """Root's folder, in which everyone may write, but nobody touch another's files: as /tmp is."""
+    with tempfile.TemporaryDirectory() as shared:
+        Path(shared).chmod(0o1777)
+        for user in (0, NOBODY):
+            process = holder("first_free", "[locks.gpu_lock('GPU-1')]", user, TMPDIR=shared)
+            assert line(process) == ["held", "0"], process.stderr.read()
+            end(process)
+
+
+@pytest.mark.parametrize("lock", ["alone", "first_free"])
+def test_a_file_system_without_locks_is_one_line_and_no_lock_that_outlives_its_holder(tmp_path, monkeypatch, lock):
+    """As Lustre mounted without -o flock answers."""
+
+    def flock(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    path = tmp_path / "cell.lock"
+    said = f"^{path}: its file system does not lock files [^\n]*; mount it with locks [^\n]*$"
+    with pytest.raises(ValueError, match=said), getattr(locks, lock)(path if lock == "alone" else [path]):
+        pass
+
+
+def test_a_place_where_no_lock_file_can_be_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=str(tmp_path)), locks.first_free([tmp_path / "file/a.lock"]):
+        pass
 
 
 def test_a_block_that_fails_frees_its_gpu(tmp_path):

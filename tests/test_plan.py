@@ -155,13 +155,46 @@ def test_the_training_examples_declared_are_those_of_the_datasets():
     assert plan.training_examples("digits") == len(load_digits().target) - 297 == 1500
 
 
-@pytest.mark.parametrize("B", [10, "inf"])
-def test_the_pace_is_a_positive_number(monkeypatch, B):
+DIGITS = {"task": "digits_2nn", "partition": "iid", "K": 50, "C": 0.1, "E": 1, "B": 10, "lr": [0.1, 0.2]}
+DIGITS |= {"targets": [0.9], "rounds": 5}
+SGD = {"algorithm": "sgd", "K": 1, "C": 1.0}
+
+
+@pytest.mark.parametrize("settings", [{}, {"B": "inf"}, SGD, SGD | {"B": "inf"}], ids=str)
+def test_the_pace_is_a_positive_number(monkeypatch, settings):
     threads = torch.get_num_threads()
     monkeypatch.setattr(calibrate, "SECONDS", 0.05)
-    settings = {"task": "digits_2nn", "partition": "iid", "K": 50, "C": 0.1, "E": 1, "B": B, "rounds": 5}
     try:
-        found = calibrate.pace(cell(settings | {"targets": [0.9], "lr": [0.1, 0.2]}), 1500)
+        found = calibrate.pace(cell(DIGITS | settings), 1500)
     finally:
         torch.set_num_threads(threads)
     assert found > 0 and math.isfinite(found)
+
+
+def work(device, **settings):
+    return calibrate.work(cell(DIGITS | settings), 1500, torch.device(device))
+
+
+def test_the_work_of_a_pace_is_a_clients_on_a_cpu_a_cohorts_on_a_gpu_and_a_batch_of_sgd():
+    assert [(work(device).clients, work(device).n_k) for device in ("cpu", "cuda")] == [(1, 30), (5, 30)]
+    assert [work("cpu", **SGD | {"B": B}).n_k for B in (100, 9999, "inf")] == [100, 1500, 1500]
+
+
+@pytest.mark.parametrize(
+    ("settings", "devices"),
+    [
+        ({"seed": 1, "E": 5, "lr": [0.3, 0.4]}, ()),
+        ({"C": 0.5}, ("cuda",)),
+        ({"C": 0.11, "rounding": "up"}, ("cuda",)),
+        ({"B": 50}, ("cpu", "cuda")),
+        ({"K": 100, "C": 0.05}, ("cpu", "cuda")),
+        ({"lr": [0.1]}, ("cpu", "cuda")),
+        ({"precision": "bf16"}, ("cpu", "cuda")),
+        ({"task": "mnist_2nn"}, ("cpu", "cuda")),
+        (SGD, ("cpu", "cuda")),
+    ],
+    ids=str,
+)
+def test_cells_have_one_pace_where_nothing_differs_that_it_depends_on(settings, devices):
+    for device in ("cpu", "cuda"):
+        assert (work(device, **settings) == work(device)) == (device not in devices)

@@ -86,7 +86,7 @@ def server(tmp_path_factory):
 
 
 def free_port():
-    """A port that nobody listens at."""
+    """A port that nobody listens at, for a server that will at once."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
@@ -561,11 +561,10 @@ def test_killed_while_it_publishes_and_repeated_it_is_whole(remote, campaign):
     assert len(active(remote)) == 2 * (1 + 2)
 
 
-def test_a_server_that_does_not_answer_is_one_line_that_names_it(campaign, monkeypatch, capsys):
-    port = free_port()
+def test_a_server_that_does_not_answer_is_one_line_that_names_it(campaign, dead, monkeypatch, capsys):
     monkeypatch.setattr(patience, "PAUSES", (0, 0))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:se@cret@127.0.0.1:{port}")
-    said = rf"^http://127.0.0.1:{port}: .*Connection refused.*; start the server"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", dead.replace("//", "//me:se@cret@"))
+    said = rf"^{dead}: .*Connection refused.*; start the server"
     with pytest.raises(ValueError, match=said) as raised:
         publication(campaign, "grid")
     assert "\n" not in str(raised.value)
@@ -609,8 +608,7 @@ def workflow(campaign):
     return snakemake
 
 
-def test_a_server_that_is_down_fails_no_quickstart_and_mlflow_publishes_later(remote, server, campaign, workflow):
-    dead = f"http://127.0.0.1:{free_port()}"
+def test_a_server_that_is_down_fails_no_quickstart_and_mlflow_publishes_later(remote, server, dead, campaign, workflow):
     status, output = workflow("quickstart", dead)
     assert status == 0, output
     assert f"fedgrid publish: {dead}: MLflow does not answer" in (campaign / "mlruns/quickstart.txt").read_text()
@@ -625,7 +623,7 @@ def test_a_server_that_is_down_fails_no_quickstart_and_mlflow_publishes_later(re
     assert "damaged record" in output
 
 
-def test_a_cell_is_run_without_mlflow(trained, campaign):
+def test_a_cell_is_run_without_mlflow(trained, dead, campaign):
     script = """
         import sys
         from fedgrid.__main__ import main
@@ -636,7 +634,7 @@ def test_a_cell_is_run_without_mlflow(trained, campaign):
     (campaign / "data").mkdir()
     for folder in ("raw", "partitions"):
         (campaign / "data" / folder).symlink_to(trained / folder)
-    environment = os.environ | {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}"}
+    environment = os.environ | {"MLFLOW_TRACKING_URI": dead}
     command = (sys.executable, "-c", textwrap.dedent(script), name)
     done = subprocess.run(command, cwd=campaign, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

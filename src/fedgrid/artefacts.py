@@ -106,8 +106,7 @@ def check_layout(layout: Mapping[str, Any], cells: tuple[Cell, ...]) -> None:
             raise ValueError(f"{what} is not a mapping of {', '.join(keys)}")
         if missing := [key for key in keys if key not in laid]:
             raise ValueError(f"{what} lacks {missing[0]}; it has {', '.join(keys)}")
-        if what == "figure":
-            check_figure(laid, cells)
+        check_table(laid) if what == "table" else check_figure(laid, cells)
         names = [*laid.get("baseline", {}), *laid.get("panels", [])]
         names += [name for name in (place(laid) if what == "table" else []) if name not in NO_SETTINGS]
         for name in names:
@@ -115,6 +114,20 @@ def check_layout(layout: Mapping[str, Any], cells: tuple[Cell, ...]) -> None:
                 raise ValueError(f"{what} is laid out by {name!r}, which is no setting of its cells")
     if layout["table"]:
         check_places(layout["table"], cells)
+
+
+def check_table(laid: Mapping[str, Any]) -> None:
+    """ValueError where a table says of its rows, columns or baseline what is none."""
+    for key in ("rows", "columns"):
+        if not (laid[key] and are_names(laid[key])):
+            raise ValueError(f"table has {key} {laid[key]!r}; it is a list of settings, one at least")
+    if not isinstance(laid["baseline"], dict):
+        raise ValueError(f"table has baseline {laid['baseline']!r}; it is a mapping of settings")
+
+
+def are_names(value: Any) -> bool:
+    """Whether it is a list of what may be settings."""
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def check_places(table: Mapping[str, Any], cells: tuple[Cell, ...]) -> None:
@@ -154,8 +167,7 @@ def figure_bounds(laid: Mapping[str, Any], cells: tuple[Cell, ...]) -> Iterator[
     yield "y", laid["y"] != "train_loss" or losses, "its cells evaluate none: train_loss is false"
     yield "lines", laid["lines"] in ["best", "each"], "it is best or each"
     yield "x", laid["x"] in ["rounds", "gradients"], "it is rounds or gradients"
-    named = isinstance(laid["panels"], list) and all(isinstance(name, str) for name in laid["panels"])
-    yield "panels", named, "it is a list of settings"
+    yield "panels", are_names(laid["panels"]), "it is a list of settings"
     yield "log", isinstance(log, list) and all(axis in ["x", "y"] for axis in log), "it is a list of x and y"
     yield "monotone", type(monotone) is bool, "it is true or false"
     once = not monotone or (laid["lines"], laid["y"]) == ("each", "test_accuracy")
@@ -171,7 +183,8 @@ def axes_range(laid: Mapping[str, Any], cell: Cell) -> Any:
     ranges = laid["range"]
     if not isinstance(ranges, dict) or "x" in ranges or not laid["panels"]:
         return ranges
-    return ranges.get(cell.settings.get(laid["panels"][0]))
+    value = cell.settings.get(laid["panels"][0])
+    return next((axes for key, axes in ranges.items() if key == value), None)  # a list of rates is no key
 
 
 def is_range(axes: Any) -> bool:

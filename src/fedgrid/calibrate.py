@@ -1,7 +1,9 @@
 """How fast this machine trains: examples per second of a cell's work, from a second of it on random data."""
 
 import time
+from functools import cache
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,25 +23,49 @@ from fedgrid.tasks import PRECISIONS
 SECONDS = 0.5
 
 
-def pace(cell: Cell, train: int) -> float:
-    """Examples per second, over all rates, of an epoch of clients with `train` / K examples each; of SGD, of a batch.
+class Work(NamedTuple):
+    """What a cell's pace depends on: cells that are equal in it have one pace."""
 
-    On a CPU, whose clients take turns, one client and one thread; on a GPU, which trains them together, a cohort.
+    model: Model
+    precision: str
+    B: float
+    rates: int
+    clients: int  # trained together
+    n_k: int  # examples of each
+    here: torch.device
+
+
+def work(cell: Cell, train: int, here: torch.device) -> Work:
+    """The work of an epoch of clients with `train` / K examples each; of SGD, of a batch.
+
+    On a CPU, whose clients take turns, it is one client's; on a GPU, which trains them together, a cohort's.
     """
-    torch.set_num_threads(1)
-    here, (dtype, _) = device(cell), PRECISIONS[cell.precision]
-    model, n_k, rng = cell.model, max(train // cell.K, 1), stream(0, "calibrate")
-    clients = 1
+    clients, n_k = 1, max(train // cell.K, 1)
     if isinstance(cell, Race) and cell.algorithm == "sgd":
-        n_k = min(int(cell.B), train)
-    if here.type == "cuda" and isinstance(cell, Race):
+        n_k = int(min(cell.B, train))
+    if isinstance(cell, Race) and here.type == "cuda":
         clients = fedavg.cohort_size(cell.K, cell.C, cell.rounding)
-    data = examples(model, clients * n_k, rng, here, dtype)
-    everyone = Partition(np.arange(clients * n_k), np.arange(clients + 1) * n_k)
+    return Work(cell.model, cell.precision, cell.B, len(cell.lr), clients, n_k, here)
+
+
+def pace(cell: Cell, train: int) -> float:
+    """Examples per second of the cell's work, over all rates, on one thread of a CPU or on the GPU that is there."""
+    return measured(work(cell, train, device(cell)))
+
+
+@cache
+def measured(work: Work) -> float:
+    """Examples per second of that work, over all rates."""
+    torch.set_num_threads(1)
+    dtype, _ = PRECISIONS[work.precision]
+    rng = stream(0, "calibrate")
+    n = work.clients * work.n_k
+    everyone = Partition(np.arange(n), np.arange(work.clients + 1) * work.n_k)
     draw: fedavg.Stream = lambda *keys: stream(0, *keys)  # noqa: E731
-    federation = Federation(model, data, everyone, 1, 1, cell.B, draw, dtype=dtype)
-    w = initial_weights(model, "glorot", rng).float().repeat(len(cell.lr), 1).to(here)
-    lr = torch.full((len(cell.lr),), 0.01, device=here)
+    data = examples(work.model, n, rng, work.here, dtype)
+    federation = Federation(work.model, data, everyone, 1, 1, work.B, draw, dtype=dtype)
+    w = initial_weights(work.model, "glorot", rng).float().repeat(work.rates, 1).to(work.here)
+    lr = torch.full((work.rates,), 0.01, device=work.here)
 
     def a_round(t: int) -> None:
         federation.round(t, w, lr)[0].sum().item()  # which a GPU must have finished for
@@ -49,7 +75,7 @@ def pace(cell: Cell, train: int) -> float:
     while time.perf_counter() - began < SECONDS:
         rounds += 1
         a_round(rounds)
-    return rounds * clients * n_k * len(cell.lr) / (time.perf_counter() - began)
+    return rounds * n * work.rates / (time.perf_counter() - began)
 
 
 def examples(

@@ -1,6 +1,7 @@
 """A race so far, as a file: written whole or not at all, and read back only by the same race."""
 
 import json
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,15 @@ import numpy as np
 import torch
 
 from fedgrid import files, race
+
+
+def path(folder: Path, name: str, device: str) -> Path:
+    """Where the checkpoint of the race of that name lies; a GPU's has its model in its name.
+
+    A job may come back on another model, whose sums are others: it begins anew, and leaves the first one's work alone.
+    """
+    model = "" if device == "cpu" else "." + re.sub(r"[^\w-]+", "-", device)
+    return folder / f"{name}{model}.npz"
 
 
 def save(path: Path, who: dict[str, str], lap: race.Lap, seconds: float) -> None:
@@ -24,17 +34,19 @@ def read(path: Path, who: dict[str, str]) -> tuple[race.Lap, float] | None:
     try:
         kept = files.arrays(path)
         whose, state, seconds = json.loads(str(kept["state"]))
-        w = torch.from_numpy(kept["w"])
+        others = [key for key in who if whose.get(key) != who[key]]
+        rates = tuple(race.Rate(**tuples(rate)) for rate in state["rates"])
+        lap = race.Lap(**(tuples(state) | {"w": torch.from_numpy(kept["w"]), "rates": rates}))
+        seconds = float(seconds)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # JSON of another form
         print(f"{path}: no checkpoint ({error}); starting from round 0", file=sys.stderr)
         return None
-    if whose != who:
-        print(f"{path}: of another engine, data or partition; starting from round 0", file=sys.stderr)
+    if others:
+        print(f"{path}: of another {', '.join(others)}; starting from round 0", file=sys.stderr)
         return None
-    rates = tuple(race.Rate(**tuples(rate)) for rate in state["rates"])
-    return race.Lap(**(tuples(state) | {"w": w, "rates": rates})), seconds
+    return lap, seconds
 
 
 def tuples(plain: dict[str, Any]) -> dict[str, Any]:

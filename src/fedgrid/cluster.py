@@ -1,7 +1,7 @@
 """What a cell's job asks of a cluster: minutes of walltime and megabytes of memory, from the plan's estimate.
 
-Both grow with a job's attempts. A job that runs out of its walltime resumes where it stood, so that a short one costs
-little; one that is long waits in the queue.
+Both grow with a job's attempts, up to a bound. A job that runs out of its walltime resumes where it stood, so that a
+short one costs little; one that is long waits in the queue.
 """
 
 from functools import cache
@@ -17,17 +17,18 @@ training_examples = cache(training_examples)  # of a file that is read for each 
 SPEED = {"cpu": 20e9, "gpu": 500e9}
 MARGIN = 2  # of the minutes, over those expected
 SHORT = 10  # minutes, which every job may take; cells that ask for no more are packed
-LONGEST = 24 * 60  # minutes that a job asks for at most: what most partitions allow
+LONGEST = 24 * 60  # minutes that a job asks for at most, unless told: what most partitions allow
+GROWTH = 3  # times the memory of the first attempt: more than that, no estimate is wrong by
 
 
-def minutes(cell: Cell, gpus: int, attempt: int) -> int:
-    """Minutes of walltime for the cell's job, from SHORT to LONGEST."""
+def minutes(cell: Cell, gpus: int, attempt: int, longest: int = LONGEST) -> int:
+    """Minutes of walltime for the cell's job, from SHORT to the longest that are granted."""
     train = training_examples(cell.dataset)
     horizon = cell.rounds if isinstance(cell, Race) else 1
     rounds = min(paper.printed_rounds(cell) or horizon, horizon)
     flops = rounds * examples_per_round(cell, train) * cell.model.flops
     asked = MARGIN * attempt * flops / SPEED["gpu" if gpus else "cpu"] / 60
-    return round(min(max(asked, SHORT), LONGEST))
+    return round(min(max(asked, SHORT), longest))
 
 
 def megabytes(cell: Cell, gpus: int, attempt: int) -> int:
@@ -37,4 +38,4 @@ def megabytes(cell: Cell, gpus: int, attempt: int) -> int:
     that was measured is half of what is asked for (docs/cluster.md).
     """
     weights = 40 * cell.model.parameters * len(cell.lr) / 1e6
-    return round(attempt * (1500 + weights + 4000 * gpus))
+    return round(min(attempt, GROWTH) * (1500 + weights + 4000 * gpus))

@@ -139,16 +139,17 @@ def settle(cell: Cell) -> Path:
     A record is never replaced: whoever wants another deletes it. So a job that is tried again, requeued or submitted
     twice costs nothing that was done before.
     """
-    place, begun = record.path(cell.name), CHECKPOINTS / f"{cell.name}.npz"
+    place = record.path(cell.name)
     with locks.alone(CHECKPOINTS / f"{cell.name}.lock"), locks.own_gpu():
         files.sweep(place)
-        files.sweep(begun)
+        files.sweep(CHECKPOINTS / cell.name)
         if place.is_file():
             record.read(place)
             print(f"{place}: it is there; delete it to run the cell again", file=sys.stderr)
         else:
             record.write(run(cell))
-        begun.unlink(missing_ok=True)
+        for begun in CHECKPOINTS.glob(f"{cell.name}.*npz"):  # of any device
+            begun.unlink()
     return place
 
 
@@ -166,7 +167,8 @@ def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints:
     if isinstance(cell, Averaging):
         outcome = run_averaging(cell, dataset, drawn, threads)
     elif isinstance(cell, Race):
-        outcome = run_race(cell, dataset, drawn, checkpoints / f"{cell.name}.npz", who, threads)
+        place = checkpoint.path(checkpoints, cell.name, who["device"])
+        outcome = run_race(cell, dataset, drawn, place, who, threads)
     outcome["provenance"] = commit | {key: who[key] for key in ("engine", "data", "partition")} | outcome["provenance"]
     outcome["provenance"] |= {
         "libraries": provenance.libraries(),

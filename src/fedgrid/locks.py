@@ -1,8 +1,10 @@
-"""One process trains a cell, one cell at a time uses a GPU.
+"""One process trains a cell, one cell at a time of a user's uses a GPU.
 
-The locks are the operating system's: they end with their holder.
+The locks are the operating system's: they end with their holder. A file system that has none is refused, since a lock
+made of a file alone would outlive a killed holder.
 """
 
+import os
 import sys
 import tempfile
 import time
@@ -13,18 +15,16 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 2  # between two looks at a lock that another process holds
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Nobody else is in a block of that lock file, on any node that shares its folder; whoever is is waited for."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        print(f"{path.stem}: another process is at it; waiting for its end", file=sys.stderr, flush=True)
+    lock = lock_on(path)
+    if not acquired(lock):
+        say(f"{path.stem}: another process is at it; waiting for its end")
         lock.acquire()
     try:
         yield
@@ -35,30 +35,63 @@ def alone(path: Path) -> Iterator[None]:
 
 @contextmanager
 def own_gpu() -> Iterator[None]:
-    """PyTorch's "cuda" is a GPU that no other cell of this machine uses, once one is free; nothing without a GPU."""
+    """PyTorch's "cuda" is a GPU that no other cell of this user uses here, once one is free; nothing without a GPU."""
     if not torch.cuda.is_available():
         yield
         return
     # By its own name: under SLURM each job calls the one that it was given number 0.
     names = [torch.cuda.get_device_properties(index).uuid for index in range(torch.cuda.device_count())]
-    with first_free([Path(tempfile.gettempdir(), f"fedgrid-gpu-{name}.lock") for name in names]) as index:
+    with first_free([gpu_lock(name) for name in names]) as index:
         torch.cuda.set_device(index)
         yield
+
+
+def gpu_lock(name: str) -> Path:
+    """This user's lock file of that GPU. In a folder that all may write to, nobody can lock another user's file."""
+    return Path(tempfile.gettempdir(), f"fedgrid-{os.getuid()}-gpu-{name}.lock")
 
 
 @contextmanager
 def first_free(paths: Sequence[Path]) -> Iterator[int]:
     """The place in the sequence of a lock file that is this block's, once one is free."""
-    locks = [FileLock(path, mode=0o666) for path in paths]  # other people of the machine wait for the same GPUs
-    while True:
-        for index, lock in enumerate(locks):
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                continue
-            try:
-                yield index
-            finally:
-                lock.release()
-            return
+    locks = [lock_on(path) for path in paths]
+    if (index := first_acquired(locks)) is None:
+        say(f"other cells use all GPUs ({len(locks)}); waiting for the first that is free")
+    while index is None:
         time.sleep(POLL_SECONDS)
+        index = first_acquired(locks)
+    try:
+        yield index
+    finally:
+        locks[index].release()
+
+
+def lock_on(path: Path) -> FileLock:
+    """The operating system's lock on that file, not yet held."""
+    return FileLock(path, fallback_to_soft=False, poll_interval=POLL_SECONDS)
+
+
+def first_acquired(locks: Sequence[FileLock]) -> int | None:
+    """The place of the first of the locks that nobody held and that is ours now; None where all are held."""
+    return next((index for index, lock in enumerate(locks) if acquired(lock)), None)
+
+
+def acquired(lock: FileLock) -> bool:
+    """Whether the lock is ours now, without waiting; ValueError where its file system has no locks."""
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    except OSError as error:
+        if error.filename:  # that file is to blame, and named
+            raise
+        raise ValueError(
+            f"{lock.lock_file}: its file system does not lock files ({error.strerror}); "
+            "mount it with locks (Lustre: -o flock) or work on another"
+        ) from error
+    return True
+
+
+def say(line: str) -> None:
+    """A line on stderr, at once: whoever waits wants to know why."""
+    print(line, file=sys.stderr, flush=True)

@@ -72,13 +72,9 @@ def plan(names: list[str]) -> None:
     from fedgrid import plan as plans
 
     train = cache(plans.training_examples)
-    paces: dict[Any, float] = {}
 
     def pace(cell: artefacts.Cell) -> float:
-        work = cell.task, cell.B, len(cell.lr), cell.K
-        if work not in paces:
-            paces[work] = calibrate.pace(cell, train(cell.dataset))
-        return paces[work]
+        return calibrate.pace(cell, train(cell.dataset))
 
     for artefact in chosen(names):
         done = record.existing([cell.name for cell in artefact.cells])

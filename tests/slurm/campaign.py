@@ -1,5 +1,6 @@
 """A campaign of two cells on the embedded digits, and what a fault has to leave of it."""
 
+import contextlib
 import json
 import os
 import re
@@ -67,11 +68,12 @@ class Campaign:
         self.tree = tree
         self.cells = [cell.name for cell in artefacts.artefact("faults", tree.path / "params").cells]
         self.records = [f"results/cells/digits_2nn/{name}.json" for name in self.cells]
+        self.started: list[subprocess.Popen] = []
 
     def start(self, *arguments: str, profile=PROFILE + EAGER) -> subprocess.Popen:
         """Snakemake, running, its output in a file."""
         with (self.tree.path / "snakemake.log").open("ab") as log:
-            return subprocess.Popen(
+            snakemake = subprocess.Popen(
                 ["snakemake", *profile, *arguments, "--", *self.records],
                 cwd=self.tree.path,
                 env=self.tree.environment(PYTHONPATH=f"{self.tree.path}/src{os.pathsep}{EAGERLY}"),
@@ -80,6 +82,15 @@ class Campaign:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        self.started.append(snakemake)
+        return snakemake
+
+    def stop(self) -> None:
+        """Ends every Snakemake that still runs, and what it runs beside it: a test that failed leaves them."""
+        for snakemake in self.started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(snakemake.pid, signal.SIGKILL)
+            snakemake.wait()
 
     def middle(self, snakemake: subprocess.Popen) -> tuple[str, str]:
         """Waits for the middle: one cell's record is there, the other trains past a checkpoint. (finished, training)"""
@@ -129,11 +140,7 @@ class Campaign:
 
     def end(self, snakemake: subprocess.Popen, fails: bool = False) -> None:
         """Waits for Snakemake's end, a good one unless it should fail."""
-        try:
-            snakemake.wait(300)
-        except subprocess.TimeoutExpired:
-            os.killpg(snakemake.pid, signal.SIGKILL)
-            raise
+        snakemake.wait(300)
         assert (snakemake.returncode != 0) == fails, self.said()
 
     def settled(self, undisturbed: dict[str, str], finished: dict[str, str]) -> int:

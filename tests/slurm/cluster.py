@@ -4,6 +4,7 @@ No systemd, no cgroups; a database only if accounting is asked for. Its configur
 Snakemake's jobs drop SLURM_CONF; one that lies there and is not ours is left alone.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -94,6 +95,8 @@ def missing(accounting: bool) -> str:
         return "SLURM's daemons need root"
     if (ETC / "slurm.conf").is_file() and not (ETC / "slurm.conf").read_text().startswith(MARK):
         return f"{ETC}/slurm.conf is another cluster's"
+    if answers("sinfo"):
+        return "a slurmctld runs here already, perhaps of tests that were killed; end it and every slurmd"
     return ""
 
 
@@ -120,6 +123,10 @@ class Cluster:
         run("slurmctld", "-c")
         for node in NODES:
             self.start_node(node)
+        self.wait_for_nodes()
+
+    def wait_for_nodes(self) -> None:
+        """Waits until all nodes are idle."""
         until(lambda: run("sinfo", "-h", "-p", "cpu", "-t", "idle", "-o", "%D").strip() == str(len(NODES)), 60)
 
     def configure(self) -> None:
@@ -180,18 +187,27 @@ class Cluster:
         """The daemon's process number."""
         return int((self.state / f"{daemon}.pid").read_text())
 
-    def stop(self) -> None:
-        """Ends every job and every daemon that `start` started; munged is left running."""
+    def clear(self) -> None:
+        """Ends every job, one whose process is stopped too: SLURM sends it SIGKILL in the end."""
         run("scancel", "--user=root", "--state=RUNNING")
         run("scancel", "--user=root", "--state=PENDING")
         until(lambda: not run("squeue", "-h").strip(), 60)
+
+    def stop(self) -> None:
+        """Ends every daemon that `start` started, also where it did not get to its end; munged is left running."""
         for daemon in (*(f"slurmd-{node}" for node in NODES), "slurmctld", "slurmdbd"):
-            if (self.state / f"{daemon}.pid").is_file():
-                os.kill(self.pid(daemon), signal.SIGTERM)
-                until(lambda: not (self.state / f"{daemon}.pid").is_file(), 60)  # noqa: B023  # called here
+            self.end(daemon)
         if self.database:
             self.database.terminate()
             self.database.wait()
+
+    def end(self, daemon: str) -> None:
+        """Ends the daemon, if it runs, and waits for its end."""
+        place = self.state / f"{daemon}.pid"
+        if place.is_file():
+            with contextlib.suppress(ProcessLookupError):  # killed, and its file left
+                os.kill(self.pid(daemon), signal.SIGTERM)
+                until(lambda: not place.is_file(), 60)
 
 
 def munge() -> None:

@@ -25,15 +25,24 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture(scope="module")
-def cluster(request, tmp_path_factory):
+def running(request, tmp_path_factory):
     """A running cluster, with accounting if the module says so. Where none can be had, tests skip; in CI they fail."""
     cluster = Cluster(tmp_path_factory.mktemp("slurm"), getattr(request.module, "ACCOUNTING", False))
     if lack := missing(cluster.accounting):
         assert not os.environ.get("CI"), lack
         pytest.skip(lack)
-    cluster.start()
-    yield cluster
-    cluster.stop()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def cluster(running):
+    """The running cluster; no job of the test outlives it."""
+    yield running
+    running.clear()
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +64,14 @@ def undisturbed(declared, tmp_path_factory):
 
 
 @pytest.fixture
+def campaign(declared, tmp_path):
+    """A copy of the campaign; nothing that it starts outlives the test."""
+    campaign = declared.copy(tmp_path / "tree")
+    yield campaign
+    campaign.stop()
+
+
+@pytest.fixture
 def tell(request):
     """Notes what a fault cost: which it was, how it was injected, records lost, rounds that were trained again."""
 
@@ -64,8 +81,12 @@ def tell(request):
     return note
 
 
-def pytest_sessionfinish(session, exitstatus):
-    path = session.config.getoption("reliability")
-    if path and exitstatus == 0:
-        trials = [trial for item in session.items for key, trial in item.user_properties if key == "fault"]
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    """Writes the page, if every test of every fault was run, and held."""
+    path, seen = config.getoption("reliability"), terminalreporter.stats
+    unseen = [what for what in ("failed", "error", "skipped", "deselected") if seen.get(what)]
+    if path and (exitstatus or unseen):
+        terminalreporter.write_line(f"{path} is not written: {', '.join(unseen) or 'no'} tests")
+    elif path:
+        trials = [trial for report in seen["passed"] for key, trial in report.user_properties if key == "fault"]
         path.write_text(reliability.page(trials))

@@ -6,8 +6,7 @@ from tests.slurm.cluster import run
 ACCOUNTING = True
 
 
-def test_the_account_is_billed_and_sacct_says_how_jobs_ended(cluster, declared, undisturbed, tmp_path):
-    campaign = declared.copy(tmp_path / "tree")
+def test_the_account_is_billed_and_sacct_says_how_jobs_ended(cluster, campaign, undisturbed):
     asked = ("--slurm-status-command", "sacct", "--default-resources", "slurm_account=bench")
     campaign.end(campaign.start(*asked))
     assert campaign.settled(undisturbed, {}) == 0

@@ -6,8 +6,8 @@ from tests.slurm.campaign import EAGER, PROFILE, submitted
 from tests.slurm.cluster import run, until
 
 
-def test_the_quickstart_through_slurm_ends_with_its_table_and_an_audit_without_findings(cluster, declared, tmp_path):
-    tree = declared.copy(tmp_path / "tree").tree
+def test_the_quickstart_through_slurm_ends_with_its_table_and_an_audit_without_findings(cluster, campaign):
+    tree = campaign.tree
     said = tree.run("snakemake", *PROFILE, *EAGER, "quickstart")
     assert "0 findings" in said
     assert (tree.path / "results/tables/quickstart.md").is_file()
@@ -18,9 +18,8 @@ def test_the_quickstart_through_slurm_ends_with_its_table_and_an_audit_without_f
     assert "rule_partition_wildcards_digits-shards-K50-s0" in comments
 
 
-def test_each_cell_on_a_gpu_has_a_device_of_its_own(cluster, declared, undisturbed, tmp_path):
+def test_each_cell_on_a_gpu_has_a_device_of_its_own(cluster, campaign, undisturbed):
     """Two jobs of one cell each, on the node with the two GPUs of partition gpu."""
-    campaign = declared.copy(tmp_path / "tree")
     apart = (
         "--config",
         "gpu_tasks=[digits_2nn]",

@@ -14,14 +14,9 @@ import yaml
 
 from fedgrid import fetch
 from tests.slurm.campaign import EAGER, PROFILE
-from tests.slurm.cluster import NODES, run, until
+from tests.slurm.cluster import run, until
 
 LOCALLY = ("--cores", "1")
-
-
-@pytest.fixture
-def campaign(declared, tmp_path):
-    return declared.copy(tmp_path / "tree")
 
 
 @pytest.fixture
@@ -108,14 +103,20 @@ def test_a_node_that_is_lost_gives_its_job_to_another(cluster, strike, campaign,
         node.append(run("squeue", "-h", "-t", "R", "-o", "%N").strip())
         cluster.kill_node(node[0])
         os.kill(process, signal.SIGSTOP)
-        until(lambda: run("squeue", "-h", "-t", "PD", "-o", "%A").strip() == number, 120)
-        run("scontrol", "update", f"JobId={number}", "StartTime=now")  # SLURM would let it rest for two minutes
-        until(lambda: "another process is at it" in campaign.log(training), 120)
-        os.kill(process, signal.SIGCONT)
+        try:
+            until(lambda: run("squeue", "-h", "-t", "PD", "-o", "%A").strip() == number, 120)
+            run("scontrol", "update", f"JobId={number}", "StartTime=now")  # SLURM would let it rest for two minutes
+            until(lambda: "another process is at it" in campaign.log(training), 120)
+        finally:
+            os.kill(process, signal.SIGCONT)
 
-    strike("a node is lost", "SIGKILL to its slurmd; its processes train on, beside those of the requeued job", lose)
-    cluster.start_node(node[0])
-    until(lambda: run("sinfo", "-h", "-p", "cpu", "-t", "idle", "-o", "%D").strip() == str(len(NODES)), 60)
+    injected = "SIGKILL to its slurmd; its processes train on, beside those of the requeued job"
+    try:
+        strike("a node is lost", injected, lose)
+    finally:
+        for name in node:
+            cluster.start_node(name)
+            cluster.wait_for_nodes()
 
 
 def test_snakemake_killed_and_started_again(cluster, strike, campaign, attempt):
@@ -153,6 +154,7 @@ def test_a_full_disk_while_a_record_is_written(strike, campaign, attempt):
             "the disk is full when a record is written", "a file system of 1 MB, filled", fill, ([],), profile=LOCALLY
         )
     finally:
+        campaign.stop()  # or the folder is in use
         run("umount", str(folder))
 
 

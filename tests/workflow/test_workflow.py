@@ -242,6 +242,14 @@ def test_rules_are_clean_and_every_target_has_its_jobs(checkout):
     checkout.planned("all", "data", "mlflow", *names)
 
 
+def test_no_job_of_a_cluster_asks_for_longer_than_is_granted_nor_do_eight_cells_that_share_one(checkout):
+    asked = ("snakemake", "quickstart", "--dry-run", "--profile", "profiles/slurm", "--config", "gpu_tasks=[]")
+    output = checkout.run(*asked, "longest=40")
+    assert re.findall(r"resources: .*runtime=(\d+), cell=1", output) == ["5"] * 16
+    (line,) = re.findall("partitions.yaml: longest is .*", checkout.run(*asked, "longest=day", fails=True))
+    assert line == "partitions.yaml: longest is 'day'; it must be minutes, from 1"
+
+
 def test_snakemakes_report_holds_the_table_and_the_figure_and_loads_nothing(tree):
     tree.snakemake("--report", "report.html", "quickstart", **OFFLINE)
     report = (tree.path / "report.html").read_text()
@@ -256,14 +264,23 @@ def test_snakemakes_report_holds_the_table_and_the_figure_and_loads_nothing(tree
         (lambda declared: declared.update(bogus=1), "bogus"),
         (lambda declared: declared["grid"][0].update(C=-0.1), "C is -0.1"),
         (lambda declared: declared.update(grid=[]), "grid"),
+        (lambda declared: declared["table"].update(rows=None), "table.rows"),
     ],
-    ids=["unknown setting", "unknown key", "negative C", "empty grid"],
+    ids=["unknown setting", "unknown key", "negative C", "empty grid", "no rows"],
 )
 def test_a_bad_params_file_is_named_with_its_key_in_one_line(checkout, tmp_path, change, key):
     tree = checkout.copy(tmp_path / "tree")
     tree.edit("quickstart", change)
     output = tree.snakemake("--dry-run", "quickstart", fails=True)
     assert [line for line in output.splitlines() if "params/quickstart.yaml" in line and key in line], output
+
+
+def test_a_download_has_its_own_patience_and_is_not_tried_again_as_jobs_on_nodes_are(checkout, tmp_path):
+    tree, missing = checkout.copy(tmp_path / "tree"), {"FEDGRID_MIRROR": str(tmp_path / "empty")}
+    output = tree.snakemake(
+        "--retries", "2", "data/raw/mnist/t10k-labels-idx1-ubyte.gz", fails=True, **missing, **OFFLINE
+    )
+    assert output.count("fedgrid fetch: data/raw/mnist/t10k-labels-idx1-ubyte.gz: not to be had") == 1
 
 
 def test_data_out_of_reach_is_named_with_its_sources_and_what_is_there_stays(tree, tmp_path):

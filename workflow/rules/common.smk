@@ -12,20 +12,26 @@ SCHEMAS = Path(workflow.basedir) / "workflow/schemas"
 
 def checked(path, schema):
     """The params file, valid by its schema; WorkflowError naming file and key (Snakemake's own names neither)."""
-    declared = yaml.safe_load(Path(path).read_text())
+    try:
+        declared = yaml.safe_load(Path(path).read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise WorkflowError(f"{path}: not readable as YAML: {' '.join(str(error).split())}")
     rules = yaml.safe_load((SCHEMAS / f"{schema}.schema.yaml").read_text())
     if error := best_match(Draft202012Validator(rules).iter_errors(declared)):
         raise WorkflowError(f"{path}: {'.'.join(map(str, error.absolute_path)) or 'top level'}: {error.message}")
     return declared
 
 
-ARTEFACTS = {name: artefacts.artefact(name) for name in artefacts.artefact_names()}
-for name in ARTEFACTS:
+for name in artefacts.artefact_names():
     checked(f"params/{name}.yaml", "artefact")
+ARTEFACTS = {name: artefacts.artefact(name) for name in artefacts.artefact_names()}
 DATASETS = checked("params/datasets.yaml", "datasets")
 PAPER = [name for name, artefact in ARTEFACTS.items() if artefact.paper]
 CELLS = {cell.name: cell for artefact in ARTEFACTS.values() for cell in artefact.cells}
 PARTITIONS = {cell.partition_name: cell for cell in CELLS.values()}
+LONGEST = config.get("longest", cluster.LONGEST)  # minutes that a job asks for at most
+if type(LONGEST) is not int or LONGEST < 1:
+    raise WorkflowError(f"profiles/slurm/partitions.yaml: longest is {LONGEST!r}; it must be minutes, from 1")
 TABLE_FORMATS = ["csv", "md", "tex"]
 FIGURE_FORMATS = ["pdf", "svg", "png", "csv"]
 
@@ -96,8 +102,9 @@ def gpus(wildcards):
 
 
 def walltime(wildcards, attempt):
-    """Minutes that a cell's job asks for."""
-    return cluster.minutes(CELLS[wildcards.cell], gpus(wildcards), attempt)
+    """Minutes that a cell's job asks for; the cells of a pack, one after another, are granted no more than one cell is."""
+    share = LONGEST // workflow.group_settings.group_components.get(pack(wildcards), 1)
+    return cluster.minutes(CELLS[wildcards.cell], gpus(wildcards), attempt, max(share, 1))
 
 
 def memory(wildcards, attempt):
@@ -107,7 +114,7 @@ def memory(wildcards, attempt):
 
 def pack(wildcards):
     """The group of short cells that may share one job of the cluster; none of a long cell."""
-    if walltime(wildcards, 1) > cluster.SHORT:
+    if cluster.minutes(CELLS[wildcards.cell], gpus(wildcards), 1) > cluster.SHORT:
         return None
     return "short_gpu" if gpus(wildcards) else "short"
 

@@ -8,6 +8,7 @@ rule fetch:
         "data/raw/{dataset}/{file}",
     log:
         "logs/fetch/{dataset}/{file}.log",
+    retries: 0  # it has its own
     shell:
         "python -m fedgrid fetch {wildcards.dataset}/{wildcards.file} 2>&1 | tee {log}"
 

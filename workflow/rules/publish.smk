@@ -13,6 +13,7 @@ rule publish:
         "mlruns/{artefact}.txt",
     log:
         "logs/publish/{artefact}.log",
+    retries: 0  # it has its own patience
     shell:
         "python -m fedgrid publish {wildcards.artefact} 2>&1 | tee {log} || [ $? = 75 ] && cp {log} {output}"
 
@@ -23,6 +24,7 @@ rule mlflow:
         [results(name) for name in PAPER],
     log:
         "logs/publish.log",
+    retries: 0
     params:
         names=list(ARTEFACTS),
     shell:
