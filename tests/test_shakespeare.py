@@ -84,14 +84,14 @@ def test_the_last_fifth_of_a_roles_lines_is_for_testing_and_at_least_one(lines, 
     assert len(held_out) == test and train + held_out == said
 
 
-def test_after_each_byte_the_next_is_predicted_and_after_the_last_the_end():
+def test_after_each_byte_the_next_is_predicted_after_the_last_the_end_and_then_padding():
     read, follows = shakespeare.tokens([b"To be", b"", b"x" * 81, "é".encode("latin-1")])
     assert read.shape == follows.shape == (4, 80) and read.dtype == np.int16
     assert bytes(read[0, :5].tolist()) == b"To be" and follows[0, :5].tolist() == [*b"o be", 256]
-    assert set(read[0, 5:]) == set(follows[0, 5:]) == {-1}
-    assert set(follows[1]) == {-1}  # an empty line says nothing
+    assert read[0, 5] == 256 and set(read[0, 6:]) == set(follows[0, 5:]) == {257}
+    assert read[1, 0] == 256 and set(follows[1]) == {257}  # an empty line says nothing
     assert set(read[2]) == set(follows[2]) == {ord("x")}  # a line that is longer is read as far as it goes
-    assert (read[3, 0], follows[3, 0], follows[3, 1]) == (233, 256, -1)
+    assert (read[3, 0], follows[3, 0], follows[3, 1]) == (233, 256, 257)
 
 
 def test_another_posting_is_refused_by_the_name_of_the_file(tmp_path):
@@ -127,8 +127,9 @@ def test_the_real_lines_are_the_datasets_examples_client_by_client(raw):
     clients = list(shakespeare.roles((raw / "pg100.txt").read_bytes().splitlines()))
     for k in (0, 500, 1145):
         mine = slice(*data.clients[k : k + 2])
-        read = [bytes(row[row >= 0].astype(np.uint8).tolist()) for row in data.train_x[mine]]
+        read = [bytes(row[row < 256].astype(np.uint8).tolist()) for row in data.train_x[mine]]
         assert read == [line[:80] for line in shakespeare.split(clients[k][2])[0]]
+    assert (data.train_y >= 0).all() and set(data.test_y[data.test_y > 255]) == {256}  # padding is learnt, never tested
     lengths = (data.test_y >= 0).sum(1)
     assert (np.diff(lengths) >= 0).all()  # test lines by length
     held_out = Counter(len(line[:80]) for _, _, lines in clients for line in shakespeare.split(lines)[1])

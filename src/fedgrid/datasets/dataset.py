@@ -15,7 +15,7 @@ class Dataset:
 
     Of images, train_x and test_x are uint8 (examples, pixels), 0 to `white`; train_y and test_y, the classes, int64
     (examples,). Of texts, x are the characters or words that are read and y those that come next, int16
-    (examples, unroll), NOTHING after the end and where a word is unknown.
+    (examples, unroll), NOTHING where a word is unknown and after an end that is not learnt.
     clients: int64 (K + 1,), where each client's training examples begin, one client's after another's; None where the
     data have no clients of their own.
     """

@@ -6,7 +6,8 @@ LEAF (Caldas et al. 2018, two authors of the paper among them). On the posting o
 1146 clients: names in another case are other roles, roles of two lines are left out, and in The Comedy of Errors, where
 nothing is indented, all lines between speeches are taken along, Gutenberg's notice and empty ones included.
 
-An example is a line. Its bytes are read one by one, and after each the next is predicted, after the last the END.
+An example is a line. Its bytes are read one by one, and after each the next is predicted, after the last the END, after
+that the PADDING, which is learnt like any character but never tested.
 """
 
 import re
@@ -19,7 +20,7 @@ import numpy as np
 from fedgrid.datasets.dataset import NOTHING, Dataset
 
 UNROLL = 80  # characters that are read of a line; one line is longer, by one
-END = 256  # a character of its own
+END, PADDING = 256, 257  # characters of their own: with the bytes, the 258 that the paper's count needs
 CLIENTS = 1146
 FEWEST = 3  # lines of a role
 FEWEST_ROLES = 2  # of a play: the sonnets and poems have none
@@ -75,13 +76,12 @@ def split(lines: Lines) -> tuple[Lines, Lines]:
 
 
 def tokens(lines: Lines) -> tuple[np.ndarray, np.ndarray]:
-    """What is read of each line, and what comes next: two int16 (lines, UNROLL), NOTHING after a line's END."""
-    text = np.full((len(lines), UNROLL + 1), NOTHING, np.int16)
+    """What is read of each line, and what comes next: two int16 (lines, UNROLL)."""
+    text = np.full((len(lines), UNROLL + 1), PADDING, np.int16)
     for row, line in zip(text, lines, strict=True):
         whole = [*line, END][: UNROLL + 1]
         row[: len(whole)] = whole
-    read = np.where(text[:, 1:] == NOTHING, NOTHING, text[:, :-1])  # nothing is to be said after the END
-    return read, text[:, 1:].copy()
+    return text[:, :-1].copy(), text[:, 1:].copy()
 
 
 def load(folder: Path) -> Dataset:
@@ -98,4 +98,6 @@ def load(folder: Path) -> Dataset:
     train, test = ([line for part in parts for line in part[which]] for which in (0, 1))
     test.sort(key=len)  # lines of one length are evaluated together, without padding
     clients = np.cumsum([0, *(len(lines) for lines, _ in parts)])
-    return Dataset("shakespeare", *tokens(train), *tokens(test), clients=clients)
+    read, follows = tokens(test)
+    follows[follows == PADDING] = NOTHING
+    return Dataset("shakespeare", *tokens(train), read, follows, clients=clients)
