@@ -16,9 +16,9 @@ import yaml
 
 from fedgrid import artefacts, audit, job, manifest, provenance, record
 from fedgrid.__main__ import main
-from fedgrid.audit.records import edges
+from fedgrid.audit.readings import edges, readings
 from fedgrid.verbs import campaign as campaign_of
-from tests.campaigns import SMALL, commit, edit, make
+from tests.campaigns import AVERAGED, SMALL, commit, edit, make
 
 MADE = {f"results/tables/small.{suffix}" for suffix in ("csv", "md", "tex")} | {
     f"results/figures/small.{suffix}" for suffix in ("csv", "pdf", "svg", "png")
@@ -45,6 +45,12 @@ def campaign(whole, tmp_path, monkeypatch):
 def names(campaign):
     """The names of the IID and of the non-IID cell."""
     return [cell.name for cell in artefacts.artefact("small").cells]
+
+
+def make_averaged(folder):
+    """A folder with the campaign of one average."""
+    folder.mkdir()
+    return make(folder, averaged=AVERAGED)
 
 
 def findings(names=("small",)):
@@ -223,19 +229,132 @@ def test_every_edited_file_is_stale():
 @pytest.mark.parametrize(
     "change",
     [
-        lambda one: one["curves"]["rates"][0].update(test_accuracy=[0.9, 0.9, 0.9]),
+        lambda one: one["curves"]["rates"][0].update(test_accuracy=[0.9, 0.9]),
         lambda one: one["result"].update(rounds_to_target={"0.5": 1.5}),
+        lambda one: one["result"].update(best_accuracy=0.99),
         lambda one: one["result"].update(best_lr=0.1),
         lambda one: one["result"].update(best_lr_at_grid_end=True),
+        lambda one: one["result"].update(ended="horizon"),
+        lambda one: one["result"].update(rounds=3),
+        lambda one: one["result"].update(verdict="won"),
     ],
-    ids=["curve", "rounds", "rate", "mark"],
+    ids=["curve", "rounds to target", "accuracy", "rate", "mark", "end", "rounds", "more"],
 )
 def test_a_result_that_its_curves_do_not_give_is_found_even_where_tables_were_made_of_it(names, change):
     forge(names[0], change)
     assert standing() != set()
     main(["table", "small"])
     main(["figure", "small"])
-    assert {subject for _, subject in standing()} == {names[0]}
+    assert standing() == {("readings", names[0])}
+
+
+# By hand, of races at two rates, evaluated after each round until an envelope of 0.5, the horizon 3, or divergence.
+RACES = {
+    "target": ([1, 2], [[0.1, 0.2], [0.2, 0.6]], (None, None), "target", 2, 1.75, 0.6, 0.2),
+    "target at once": ([1], [[0.5], [0.4]], (None, None), "target", 1, 1.0, 0.5, 0.1),
+    "horizon": ([1, 2, 3], [[0.1, 0.2, 0.3], [0.1, 0.4, 0.2]], (None, None), "horizon", 3, None, 0.4, 0.2),
+    "horizon of one": ([1, 2, 3], [[0.1, 0.2, 0.3], [0.1]], (None, 2), "horizon", 3, None, 0.3, 0.1),
+    "diverged": ([1], [[], [0.1]], (1, 2), "diverged", 2, None, 0.1, 0.2),
+    "diverged at once": ([], [[], []], (1, 1), "diverged", 1, None, None, None),
+}
+
+
+def raced(name):
+    """The record's settings, curves and result, as a race of that name leaves them."""
+    rounds, tested, diverged, ended, last, to_target, accuracy, best = RACES[name]
+    small = artefacts.artefact("small").cells[0]
+    cell = replace(small, lr=(0.1, 0.2), evaluate="every_round")
+    rates = [
+        {"lr": lr, "test_accuracy": curve, "test_loss": [1.0] * len(curve), "train_loss": [], "diverged": lost}
+        for lr, curve, lost in zip(cell.lr, tested, diverged, strict=True)
+    ]
+    result = {
+        "ended": ended,
+        "rounds": last,
+        "rounds_to_target": {"0.5": to_target},
+        "best_accuracy": accuracy,
+        "best_lr": best,
+        "best_lr_at_grid_end": best is not None,
+    }
+    return cell, {"rounds": rounds, "rates": rates}, result
+
+
+def read(cell, curves, result):
+    """The findings of the readings, were that the record of the cell."""
+    source = json.loads(next(Path("results/cells").rglob("*.json")).read_text())
+    record.write(source | {"name": cell.name, "settings": cell.recorded, "curves": curves, "result": result})
+    campaign = audit.Campaign((replace(artefacts.artefact("small"), cells=(cell,)),))
+    assert campaign.records.keys() == {cell.name}
+    return list(readings(campaign))
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_a_race_that_ended_by_the_rules_is_read_as_by_hand(name):
+    assert read(*raced(name)) == []
+
+
+def shorter(curves, n):
+    """Leaves n evaluated rounds, as of a race that was stopped there."""
+    curves["rounds"] = curves["rounds"][:n]
+    for rate in curves["rates"]:
+        rate["test_accuracy"], rate["test_loss"] = rate["test_accuracy"][:n], rate["test_loss"][:n]
+
+
+@pytest.mark.parametrize("ended", ["horizon", "target", "diverged", None])
+def test_a_race_that_ended_neither_at_its_target_nor_at_the_horizon_nor_diverged_is_found(ended):
+    cell, curves, result = raced("horizon")
+    shorter(curves, 1)
+    told = result | {"ended": ended, "rounds": 1, "best_accuracy": 0.1, "best_lr": 0.1}
+    assert len(read(cell, curves, told)) == 1
+    assert len(read(cell, curves, told | {"rounds": 3})) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("horizon", lambda curves: curves.update(rounds=[1, 2, 4])),
+        ("target", lambda curves: curves.update(rounds=[1, 3])),
+        ("target", lambda curves: curves.update(rounds=[2, 1])),
+        ("horizon of one", lambda curves: curves["rates"][1].update(diverged=3)),
+        ("horizon of one", lambda curves: curves["rates"][1].update(diverged=None)),
+        ("horizon of one", lambda curves: curves["rates"][1].update(diverged=1)),
+        ("horizon", lambda curves: curves["rates"][1].update(diverged=4)),
+        ("diverged", lambda curves: curves["rates"][0].update(diverged=3)),
+        ("diverged at once", lambda curves: [rate.update(diverged=9) for rate in curves["rates"]]),
+    ],
+)
+def test_curves_that_no_race_of_those_settings_leaves_are_found(name, change):
+    cell, curves, result = raced(name)
+    change(curves)
+    assert len(read(cell, curves, result)) == 1
+
+
+def test_a_race_that_went_on_after_its_target_or_past_its_horizon_is_found():
+    cell, curves, result = raced("horizon")
+    assert len(read(replace(cell, targets=(0.35,)), curves, result | {"rounds_to_target": {"0.35": 1.75}})) == 1
+    assert len(read(replace(cell, rounds=2), curves, result)) == 1
+    cell, curves, result = raced("target")
+    assert len(read(replace(cell, rounds=1), curves, result)) == 1
+
+
+def test_averages_whose_result_their_curves_do_not_give_are_found(tmp_path, monkeypatch):
+    folder = make_averaged(tmp_path / "averaged")
+    monkeypatch.chdir(folder)
+    (name,) = (cell.name for cell in artefacts.artefact("averaged").cells)
+    assert standing(("averaged",)) == set()
+    whole = record.path(name).read_text()
+    for change in (
+        lambda one: one["result"].update(parents=[1.0, 1.0]),
+        lambda one: one["result"]["least"].update(loss=0.0),
+        lambda one: one["result"]["greatest"].update(theta=0.5),
+        lambda one: one["curves"].update(parents=[1.0, 1.0]),
+        lambda one: one["curves"]["theta"].__setitem__(0, -0.3),
+        lambda one: one["curves"]["train_loss"].__setitem__(25, 0.0),
+        lambda one: [one["curves"][key].pop() for key in ("theta", "train_loss")],
+    ):
+        edit(name, change)
+        assert ("readings", name) in standing(("averaged",))
+        record.path(name).write_text(whole)
 
 
 def test_a_record_of_another_engine_is_worth_a_note_and_no_more(names):
@@ -442,7 +561,7 @@ def test_what_is_printed_is_told_beside_what_is_measured(names):
     def change(one):
         for rate, accuracy in zip(one["curves"]["rates"], ([0.1, 0.1], [0.2, 0.5], [0.1, 0.1]), strict=True):
             rate["test_accuracy"] = accuracy
-        one["result"].update(rounds_to_target={"0.5": 2.0})
+        one["result"].update(rounds_to_target={"0.5": 2.0}, best_accuracy=0.5)
 
     forge(names[0], change)
     printed = {

@@ -11,7 +11,8 @@ from dataclasses import asdict
 
 from fedgrid.audit.campaign import Campaign, Finding
 from fedgrid.audit.origins import data, mixed, origin, partitions
-from fedgrid.audit.records import damaged, edges, missing, readings, settings, undeclared
+from fedgrid.audit.readings import edges, readings
+from fedgrid.audit.records import damaged, missing, settings, undeclared
 from fedgrid.audit.seals import unsealed
 from fedgrid.audit.shown import printed, stale
 
