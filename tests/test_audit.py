@@ -104,7 +104,7 @@ def test_a_truncated_record_is_damaged(names, size):
     assert standing() == {("damaged", names[0])}
 
 
-@pytest.mark.parametrize("section", [*record.SECTIONS, "name", "schema"])
+@pytest.mark.parametrize("section", ["settings", "curves", "result", "provenance", "name", "schema"])
 def test_a_record_without_one_of_its_parts_is_damaged(names, section):
     forge(names[0], lambda one: one.pop(section))
     assert standing() == {("damaged", names[0])}
@@ -117,12 +117,16 @@ def test_a_record_without_one_of_its_parts_is_damaged(names, section):
         lambda one: one["curves"].clear(),
         lambda one: one["result"].update(rounds_to_target={"0.9": 2.0}),
         lambda one: one["curves"].update(rates=[{}]),
+        lambda one: one["curves"]["rates"][1].pop("train_loss"),
+        lambda one: one["curves"]["rates"][1].update(test_accuracy=["0.1", "0.2"]),
+        lambda one: one["curves"]["rates"][1]["test_accuracy"].append(0.9),
+        lambda one: one["provenance"].update(engine=None),
     ],
-    ids=["no result", "no curves", "another target", "no rate"],
+    ids=["no result", "no curves", "another target", "empty", "no training loss", "text", "a value more", "no engine"],
 )
-def test_a_record_that_no_table_or_figure_can_be_made_of_is_a_finding_and_no_crash(names, change):
+def test_a_record_that_readers_could_not_read_is_damaged(names, change):
     forge(names[0], change)
-    assert names[0] in {subject for _, subject in standing()}
+    assert standing() == {("damaged", names[0])}
 
 
 @pytest.mark.parametrize("key, value", [("C", 0.2), ("lr", [0.1, 0.464]), ("seed", 1), ("B", "inf"), ("momentum", 0.9)])
@@ -343,6 +347,10 @@ def test_averages_whose_result_their_curves_do_not_give_are_found(tmp_path, monk
     (name,) = (cell.name for cell in artefacts.artefact("averaged").cells)
     assert standing(("averaged",)) == set()
     whole = record.path(name).read_text()
+    for change in (lambda one: one["curves"].clear(), lambda one: one["curves"]["theta"].pop()):
+        edit(name, change)
+        assert ("damaged", name) in standing(("averaged",))
+        record.path(name).write_text(whole)
     for change in (
         lambda one: one["result"].update(parents=[1.0, 1.0]),
         lambda one: one["result"]["least"].update(loss=0.0),

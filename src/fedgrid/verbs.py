@@ -171,7 +171,7 @@ def replay(names: list[str]) -> None:
     from fedgrid import replay as replays
 
     judged = campaign(names)
-    findings, sample = list(replays.left_out(judged)), replays.sample(judged)
+    findings, sample = [*audits.damaged(judged), *replays.left_out(judged)], replays.sample(judged)
     for name in sample:
         print(name, file=sys.stderr, flush=True)
         findings.append(replays.replay(judged, name))

@@ -16,7 +16,7 @@ from fedgrid.audit.records import damaged, missing, settings, undeclared
 from fedgrid.audit.seals import unsealed
 from fedgrid.audit.shown import printed, stale
 
-__all__ = ["CHECKS", "Campaign", "Finding", "as_json", "audit", "lines", "text"]
+__all__ = ["CHECKS", "Campaign", "Finding", "as_json", "audit", "damaged", "lines", "text"]
 
 CHECKS: tuple[Callable[[Campaign], Iterator[Finding]], ...] = (
     damaged,

@@ -21,8 +21,6 @@ def readings(campaign: Campaign) -> Iterator[Finding]:
             read, said = reading(campaign.cells[name], one["curves"]), one["result"]
             other = [key for key in {**read, **said} if key not in read or said.get(key) != read[key]]
             says = f"its curves give another {', '.join(other)}" if other else ""
-        except (KeyError, TypeError, IndexError):
-            says = "its curves or its result have another form"
         except ValueError as error:
             says = str(error)
         if says:
