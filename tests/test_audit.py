@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from fedgrid import artefacts, audit, job, manifest, provenance, record
+from fedgrid import artefacts, audit, job, manifest, provenance, record, replay
 from fedgrid.__main__ import main
 from fedgrid.audit.readings import edges, readings
 from fedgrid.verbs import campaign as campaign_of
@@ -382,12 +382,21 @@ def test_records_from_uncommitted_sources_are_worth_a_note_that_counts_them(name
     assert findings() == []
 
 
+def published(names):
+    """Makes of the campaign the paper's, made from committed sources and sealed as such."""
+    for name in names:
+        edit(name, lambda one: one["provenance"].update(dirty=False))
+    Path("params/small.yaml").write_text(SMALL.replace("paper: false", "paper: true"))
+    Path(MANIFEST).unlink()
+    seal(())
+
+
 @pytest.mark.parametrize("dirty", [True, None])
 def test_in_the_paper_s_campaign_they_are_a_finding(names, dirty):
-    for name, uncommitted in zip(names, (False, dirty), strict=True):
-        edit(name, lambda one, uncommitted=uncommitted: one["provenance"].update(dirty=uncommitted))
+    published(names)
+    edit(names[0], lambda one: one["provenance"].update(dirty=dirty))
     seal(())
-    assert standing(()) == {("origin", "1 records")}
+    assert standing(()) == standing() == {("origin", "1 records")}
 
 
 def test_what_the_records_of_an_artefact_differ_in_is_worth_a_note(names):
@@ -458,34 +467,125 @@ def test_a_damaged_manifest_and_none_are_findings(text):
     assert standing() == {("unsealed", MANIFEST)}
 
 
-def test_dvc_lock_with_the_digest_of_another_manifest_is_found_for_the_paper_alone(names):
-    for name in names:
-        edit(name, lambda one: one["provenance"].update(dirty=False))
-    seal()
-    seal(())
-    place = Path("results/manifests/paper.sha256")
-    outs = [{"path": path, "md5": hashlib.md5(place.read_bytes()).hexdigest()} for path in (str(place), MANIFEST)]
-    lock = {"schema": "2.0", "stages": {"data": {"cmd": "fetch"}, "paper": {"outs": outs}}}
-    Path("dvc.lock").write_text(yaml.safe_dump(lock))
-    assert standing() == standing(()) == set()
-    for out in outs:
-        out["md5"] = "0" * 32
-    Path("dvc.lock").write_text(yaml.safe_dump(lock))
-    assert standing() == set()
-    assert standing(()) == {("unsealed", str(place))}
+PAPERS = Path("results/manifests/paper.sha256")
+
+
+def lock(md5, path=PAPERS):
+    """Writes a dvc.lock with that digest of that file."""
+    outs = [{"path": "results/cells/other", "md5": "0" * 32}, {"path": str(path), "md5": md5}]
+    stages = {"data": {"cmd": "fetch"}, "paper": {"cmd": "snakemake", "outs": outs}}
+    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def test_a_manifest_that_is_not_as_dvc_lock_has_it_is_found(names):
+    published(names)
+    lock(hashlib.md5(PAPERS.read_bytes()).hexdigest())
+    assert standing(()) == standing() == set()
+    lock("0" * 32)
+    assert standing(()) == standing() == {("uncommitted", str(PAPERS))}
     (one,) = (one for one in findings(()) if not one.note)
     assert "dvc commit paper" in one.says
 
 
+def test_dvc_lock_is_asked_of_the_paper_s_manifest_alone():
+    lock("0" * 32, MANIFEST)
+    assert standing() == set()
+
+
+def test_a_manifest_that_dvc_lock_does_not_have_is_found(names):
+    published(names)
+    for path in ("results/manifests/other.sha256", "paper.sha256"):
+        lock(hashlib.md5(PAPERS.read_bytes()).hexdigest(), path)
+        assert standing(()) == {("uncommitted", str(PAPERS))}
+    Path("dvc.lock").write_text("schema: '2.0'\nstages:\n")
+    assert standing(()) == {("uncommitted", str(PAPERS))}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "<<<<<<< HEAD\nschema: '2.0'\n=======\nschema: '2.0'\n>>>>>>> other\n",
+        "stages: [paper]\n",
+        "stages: {paper: outs}\n",
+        "stages: {paper: {outs: 7}}\n",
+        "stages: {paper: {outs: [7]}}\n",
+        "stages: {paper: {outs: [{path: results/manifests/paper.sha256}]}}\n",
+        "stages: 2024-13-45\n",
+    ],
+    ids=["empty", "conflict", "list", "text", "number", "numbers", "no digest", "no date"],
+)
+def test_a_damaged_dvc_lock_is_a_finding_and_no_crash(names, text):
+    published(names)
+    Path("dvc.lock").write_text(text)
+    assert standing(()) == {("uncommitted", "dvc.lock")}
+
+
+def test_that_there_is_no_dvc_lock_is_worth_a_note(names):
+    published(names)
+    (one,) = (one for one in findings(()) if one.check == "uncommitted")
+    assert one.note and one.subject == "dvc.lock"
+
+
 def test_a_manifest_that_is_not_git_s_is_worth_a_note_that_counts_the_lines(names):
     commit()
-    assert notes("unsealed") == []
+    assert notes("uncommitted") == []
     record.path(names[0]).write_bytes(record.path(names[0]).read_bytes() + b"\n")
     sealed(lambda digests: digests.pop(str(record.path(names[0]))))
     seal()
-    ((subject, says),) = notes("unsealed")
+    ((subject, says),) = notes("uncommitted")
     assert subject == MANIFEST and "1 of its lines" in says and "1 of HEAD's" in says
     assert standing() == set()
+
+
+# Artefacts of the paper, which all of its records seal together.
+
+
+@pytest.fixture
+def two(campaign, names):
+    """The names of the cells of the paper's artefacts one and two, each of which has one."""
+    published(names)
+    (campaign / "params/small.yaml").unlink()
+    for name, partition in {"one": "iid", "two": "shards"}.items():
+        (campaign / f"params/{name}.yaml").write_text(
+            SMALL.replace("[iid, shards]", partition).replace("paper: false", "paper: true")
+        )
+    for verb in ("table", "figure"):
+        main([verb])
+    assert standing(()) == standing(("one",)) == standing(("two",)) == set()
+    return names
+
+
+def test_an_artefact_of_the_paper_is_sealed_by_the_paper_s_manifest(two):
+    place = record.path(two[1])
+    place.write_bytes(place.read_bytes() + b"\n")
+    assert standing(()) == standing(("two",)) == {("unsealed", two[1])}
+    assert standing(("one",)) == set()
+    place.unlink()
+    assert ("unsealed", two[1]) in standing(("two",))
+    assert standing(("one",)) == set()
+
+
+def test_no_manifest_of_an_artefact_of_the_paper_launders_what_was_altered(two, capsys):
+    before = PAPERS.read_text()
+    with pytest.raises(SystemExit):
+        main(["manifest", "two"])
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "two" in err and "`python -m fedgrid manifest`" in err
+    assert [*PAPERS.parent.iterdir()] == [PAPERS] and PAPERS.read_text() == before
+
+
+def test_without_it_the_paper_s_manifest_is_asked_for(two):
+    PAPERS.unlink()
+    (one,) = (one for one in findings(("two",)) if not one.note)
+    assert (one.check, one.subject) == ("unsealed", str(PAPERS)) and one.says.endswith("`python -m fedgrid manifest`")
+
+
+def test_a_replay_of_an_artefact_of_the_paper_is_drawn_by_the_paper_s_chain(two):
+    assert replay.sample(campaign_of(["two"])) == [two[1]]
+    PAPERS.unlink()
+    with pytest.raises(ValueError, match=f"{PAPERS}: no manifest"):
+        replay.sample(campaign_of(["two"]))
 
 
 # Data.
@@ -605,6 +705,25 @@ def test_the_verb_prints_what_it_found_keeps_it_as_json_and_fails_where_a_findin
     assert "FINDING stale: results/tables/small.md: not made yet\n" in out and "1 findings (1 stale), " in out
     (one,) = (one for one in json.loads(kept.read_text())["findings"] if not one["note"])
     assert one == {"check": "stale", "subject": "results/tables/small.md", "says": "not made yet", "note": False}
+
+
+def test_the_page_is_the_same_whatever_dvc_and_git_have_and_whether_data_are_there(names):
+    def page():
+        main(["report"])
+        return Path("results/report.html").read_bytes()
+
+    published(names)
+    lock("0" * 32)
+    before = page()
+    assert ("uncommitted", str(PAPERS)) in standing(()) and b"missing" not in before
+    lock(hashlib.md5(PAPERS.read_bytes()).hexdigest())
+    assert page() == before
+    commit()
+    shutil.rmtree("data")
+    Path("dvc.lock").unlink()
+    assert page() == before
+    record.path(names[0]).write_bytes(record.path(names[0]).read_bytes() + b"\n")
+    assert page() != before
 
 
 def test_an_audit_changes_nothing(campaign):

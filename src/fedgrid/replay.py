@@ -52,9 +52,9 @@ def rounds(cell: Cell) -> int:
 
 def sample(campaign: Campaign) -> list[str]:
     """The names of the cells to replay; ValueError where the records are not sealed."""
-    place = manifest.path(campaign.name)
+    place = manifest.path(campaign.seal)
     if not place.is_file():
-        raise ValueError(f"{place}: no manifest; seal the records with `{campaign.command('manifest')}`")
+        raise ValueError(f"{place}: no manifest; seal the records with `{campaign.sealing}`")
     chain = manifest.read(place).chained
     names = [name for name in campaign.records if rounds(campaign.cells[name])]
     return sorted(names, key=lambda name: hashlib.sha256(f"{chain} {name}".encode()).digest())[:SAMPLE]

@@ -195,7 +195,9 @@ def manifest(names: list[str]) -> None:
     from fedgrid import manifest as manifests
 
     sealed = campaign(names)
-    place = manifests.path(sealed.name)
+    if sealed.name != sealed.seal:
+        raise ValueError(f"{' '.join(names)}: sealed with all of the paper's records, by `{sealed.sealing}`")
+    place = manifests.path(sealed.seal)
     files.write(place, manifests.seal(place, map(sealed.path, sealed.cells)))
     print(place)
 
@@ -207,7 +209,7 @@ def report(names: list[str]) -> None:
     from fedgrid import report as reports
 
     found = chosen(names)
-    findings = audits.audit(campaign(names))
+    findings = audits.audit(campaign(names), audits.COMMITTED)
     path = Path(f"results/{'-'.join(['report', *names])}.html")
     files.write(path, reports.page(found, records(found), findings))
     print(path)

@@ -32,7 +32,7 @@ FIGURE_FORMATS = ["pdf", "svg", "png", "csv"]
 
 wildcard_constraints:
     artefact="|".join(ARTEFACTS),
-    campaign="|".join(["paper", *ARTEFACTS]),
+    campaign="|".join(["paper", *(name for name in ARTEFACTS if name not in PAPER)]),
     dataset="|".join(DATASETS),
     file=r"[\w.-]+",
     partition=r"[\w.-]+",

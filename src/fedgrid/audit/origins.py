@@ -79,7 +79,7 @@ def origin(campaign: Campaign) -> Iterator[Finding]:
     made = [one["provenance"] for one in campaign.records.values()]
     if dirty := sum(one["dirty"] is not False for one in made):
         says = "made from uncommitted sources or params: nobody can run them again"
-        yield Finding("origin", f"{dirty} records", says, note=campaign.name != PAPER)
+        yield Finding("origin", f"{dirty} records", says, note=campaign.seal != PAPER)
     here = provenance.engine_digest()
     for engine, count in sorted(Counter(one["engine"] for one in made).items()):
         if engine != here:
