@@ -56,7 +56,7 @@ def edit(name, change):
     place.write_text(json.dumps(one, indent=1) + "\n")
 
 
-def commit():
+def commit(message="as it is"):
     """Commits the working directory to a repository of its own."""
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "as it is"]):
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", message]):
         subprocess.run(["git", *command], check=True, env=os.environ | NOBODY)

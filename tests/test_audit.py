@@ -3,10 +3,12 @@
 What a damage does to a record, it does to the tables and figures that show the record: those are then stale too.
 """
 
+import contextlib
 import hashlib
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +155,21 @@ def test_a_record_that_no_artefact_declares_is_found(names):
     stranger = names[0].replace("-E1-", "-E7-")
     forge(names[0], lambda one: record.write(one | {"name": stranger}))
     assert standing() == {("undeclared", stranger)}
+
+
+def test_a_cell_that_several_artefacts_declare_is_missing_once(campaign, names):
+    (campaign / "params/other.yaml").write_text(SMALL)
+    record.path(names[0]).unlink()
+    found = [one for one in findings(("small", "other")) if one.check == "missing"]
+    assert [one.subject for one in found] == [names[0]]
+    assert "small, other" in found[0].says
+
+
+def test_the_paper_s_records_are_looked_for_in_every_folder_and_an_artefact_s_in_those_of_its_tasks(names):
+    published(names)
+    edit(names[0], lambda one: record.write(one | {"name": "gone-iid-C0.1-E1-B10-s0-0123456789"}))
+    assert standing(()) == {("undeclared", "gone-iid-C0.1-E1-B10-s0-0123456789")}
+    assert standing() == set()
 
 
 def test_a_record_that_another_artefact_declares_is_at_home(campaign, names):
@@ -387,7 +404,7 @@ def published(names):
     for name in names:
         edit(name, lambda one: one["provenance"].update(dirty=False))
     Path("params/small.yaml").write_text(SMALL.replace("paper: false", "paper: true"))
-    Path(MANIFEST).unlink()
+    Path(MANIFEST).unlink(missing_ok=True)
     seal(())
 
 
@@ -397,6 +414,60 @@ def test_in_the_paper_s_campaign_they_are_a_finding(names, dirty):
     edit(names[0], lambda one: one["provenance"].update(dirty=dirty))
     seal(())
     assert standing(()) == standing() == {("origin", "1 records")}
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository in which the sources are said to lie; its first commit."""
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    monkeypatch.setattr(provenance, "PACKAGE", folder)
+    with contextlib.chdir(folder):
+        for text in ("first", "second"):
+            Path("source.py").write_text(text)
+            commit(text)
+    return provenance.git("rev-parse", "HEAD~1")
+
+
+def made_at(names, *commits):
+    """Makes of the campaign the paper's, its records made at those commits."""
+    published(names)
+    for name, its in zip(names, commits, strict=True):
+        edit(name, lambda one, its=its: one["provenance"].update(commit=its))
+    seal(())
+
+
+@pytest.mark.parametrize("lost", ["0" * 40, "HEAD", "--all", "HEAD --", "not a commit", ""])
+def test_a_commit_that_the_repository_does_not_have_is_found(names, repository, lost):
+    made_at(names, repository, repository)
+    assert standing(()) == set()
+    made_at(names, repository, lost)
+    assert standing(()) == {("commits", "1 records")}
+
+
+def test_a_tree_is_no_commit(names, repository):
+    made_at(names, provenance.git("rev-parse", "HEAD^{tree}"), repository)
+    assert standing(()) == {("commits", "1 records")}
+
+
+def test_a_commit_that_is_not_there_is_worth_a_note_elsewhere_than_in_the_paper_s_campaign(names, repository):
+    for name in names:
+        edit(name, lambda one: one["provenance"].update(commit="0" * 40))
+    seal()
+    ((subject, _),) = notes("commits")
+    assert subject == "2 records" and standing() == set()
+
+
+def test_without_git_s_whole_history_a_commit_that_is_not_there_is_worth_a_note(
+    names, repository, tmp_path, monkeypatch
+):
+    made_at(names, repository, repository)
+    shallow = ["git", "clone", "-q", "--depth", "1", (tmp_path / "sources").as_uri(), tmp_path / "shallow"]
+    subprocess.run(shallow, check=True)
+    for folder in (tmp_path / "shallow", tmp_path):  # the latter is no repository
+        monkeypatch.setattr(provenance, "PACKAGE", folder)
+        (one,) = (one for one in findings(()) if one.check == "commits")
+        assert one.note and one.subject == "2 records"
 
 
 def test_what_the_records_of_an_artefact_differ_in_is_worth_a_note(names):

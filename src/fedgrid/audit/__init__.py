@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from fedgrid.audit.campaign import Campaign, Finding
-from fedgrid.audit.origins import data, mixed, origin, partitions
+from fedgrid.audit.origins import commits, data, mixed, origin, partitions
 from fedgrid.audit.readings import edges, readings
 from fedgrid.audit.records import damaged, missing, settings, undeclared
 from fedgrid.audit.seals import uncommitted, unsealed
@@ -31,12 +31,13 @@ CHECKS: tuple[Check, ...] = (
     partitions,
     data,
     origin,
+    commits,
     mixed,
     stale,
     printed,
 )
 # Those that look at more than committed files: at data/, at dvc.lock, at git. What they find, clones need not share.
-BESIDE = (uncommitted, partitions, data)
+BESIDE = (uncommitted, partitions, data, commits)
 COMMITTED = tuple(check for check in CHECKS if check not in BESIDE)
 
 

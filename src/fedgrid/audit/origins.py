@@ -1,5 +1,6 @@
 """Where records come from: data and partitions, engine, libraries and machine."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -85,6 +86,28 @@ def origin(campaign: Campaign) -> Iterator[Finding]:
         if engine != here:
             says = f"made by engine sources {engine[:12]}; those here are {here[:12]}"
             yield Finding("origin", f"{count} records", says, note=True)
+
+
+def commits(campaign: Campaign) -> Iterator[Finding]:
+    """Every record's commit is in the repository of the sources.
+
+    One that is not there is a note where not all of the history is, or no git, and where records are anyone's own.
+    """
+    made = Counter(one["provenance"]["commit"] for one in campaign.records.values())
+    lost = [commit for commit in made if commit is not None and not known(commit)]
+    if lost:
+        whole = provenance.git("rev-parse", "--is-shallow-repository") == "false"
+        says = f"made at {', '.join(commit[:12] for commit in sorted(lost))}: not in git's history here"
+        aside = "" if whole else ", which is not the whole"
+        count = sum(made[commit] for commit in lost)
+        yield Finding("commits", f"{count} records", says + aside, note=not whole or campaign.seal != PAPER)
+
+
+def known(commit: str) -> bool:
+    """Whether git has a commit of that name: its digest, nothing else that git would take for one."""
+    return bool(re.fullmatch("[0-9a-f]{40,64}", commit)) and (
+        provenance.git("cat-file", "-e", f"{commit}^{{commit}}") is not None
+    )
 
 
 def mixed(campaign: Campaign) -> Iterator[Finding]:

@@ -1,8 +1,9 @@
 """Records against what is declared: all there, whole, of the declared settings."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 
-from fedgrid.audit.campaign import Campaign, Finding
+from fedgrid.audit.campaign import PAPER, Campaign, Finding
 
 
 def damaged(campaign: Campaign) -> Iterator[Finding]:
@@ -12,16 +13,19 @@ def damaged(campaign: Campaign) -> Iterator[Finding]:
 
 def missing(campaign: Campaign) -> Iterator[Finding]:
     """Every declared cell has its record."""
+    declared: dict[str, list[str]] = defaultdict(list)
     for artefact in campaign.artefacts:
         for cell in artefact.cells:
-            if not campaign.path(cell.name).is_file():
-                yield Finding("missing", cell.name, f"{artefact.name} declares it; it has not been run")
+            declared[cell.name].append(artefact.name)
+    for name, artefacts in declared.items():
+        if not campaign.path(name).is_file():
+            yield Finding("missing", name, f"it has not been run; declared by {', '.join(artefacts)}")
 
 
 def undeclared(campaign: Campaign) -> Iterator[Finding]:
-    """Every record in the tasks' folders has a declaration."""
-    tasks = {cell.task for cell in campaign.cells.values()}
-    for place in sorted(place for task in tasks for place in (campaign.folder / task).glob("*.json")):
+    """Every record in the tasks' folders has a declaration; of the paper's campaign, in all folders."""
+    tasks = {"*"} if campaign.name == PAPER else {cell.task for cell in campaign.cells.values()}
+    for place in sorted(place for task in tasks for place in campaign.folder.glob(f"{task}/*.json")):
         if place.stem not in campaign.declared:
             yield Finding("undeclared", place.stem, f"{place}: no artefact in params/ declares this record")
 
