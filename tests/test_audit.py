@@ -662,6 +662,42 @@ def test_a_replay_of_an_artefact_of_the_paper_is_drawn_by_the_paper_s_chain(two)
 # Data.
 
 
+@pytest.mark.parametrize("data", ["there", "gone"])
+def test_records_that_contradict_each_other_on_their_data_are_found_without_any(names, data):
+    forge(names[0], lambda one: one["provenance"].update(data="0" * 64))
+    if data == "gone":
+        shutil.rmtree("data")
+        assert standing() == {("contradictory", "digits")}
+        (one,) = (one for one in findings() if not one.note)
+        assert "2 digests of their data" in one.says and "000000000000: 1" in one.says
+    else:
+        assert standing() == {("contradictory", "digits"), ("data", names[0]), ("partitions", names[0])}
+
+
+def test_records_that_contradict_each_other_on_a_partition_are_found_without_any(campaign, names):
+    (campaign / "params/small.yaml").write_text(SMALL.replace("B: 10", "B: [10, 20]"))
+    (other,) = (cell.name for cell in artefacts.artefact("small").cells if (cell.partition, cell.B) == ("iid", 20))
+    settings = artefacts.all_cells()[other].recorded
+    edit(names[0], lambda one: record.write(one | {"name": other, "settings": settings}))
+    shutil.rmtree("data")
+    seal()
+    assert not {"contradictory", "partitions"} & {check for check, _ in standing()}
+    forge(other, lambda one: one["provenance"].update(partition="0" * 64))
+    assert ("contradictory", "digits-iid-K50-s0") in standing()
+    assert ("contradictory", "digits-shards-K50-s0") not in standing()
+
+
+def test_what_is_not_there_to_be_compared_is_worth_a_note():
+    assert notes("data") == notes("partitions") == []
+    (job.PARTITIONS / "digits-shards-K50-s0.npz").unlink()
+    assert notes("partitions") == [("data/partitions", "not there to be compared: digits-shards-K50-s0")]
+    shutil.rmtree("data")
+    assert notes("data") == [("data/raw", "not there to be compared: digits")]
+    assert notes("partitions") == [
+        ("data/partitions", "not there to be compared: digits-iid-K50-s0, digits-shards-K50-s0")
+    ]
+
+
 def test_raw_data_that_are_not_the_pinned_ones_are_found():
     place = job.RAW / "digits/digits.npz"
     with np.load(place) as arrays:
@@ -685,9 +721,10 @@ def test_a_record_and_a_partition_of_other_data_than_the_raw_ones_are_found(name
         other = dict(arrays) | {"data": np.array("0" * 64)}
     np.savez(place, **other)
     forge(names[0], lambda one: one["provenance"].update(data="0" * 64))
-    assert standing() == {("data", names[0])}
+    contradiction = ("contradictory", "digits")
+    assert standing() == {("data", names[0]), contradiction}
     (job.RAW / "digits/digits.npz").unlink()
-    assert standing() == set()
+    assert standing() == {contradiction}
 
 
 # Learning rates.

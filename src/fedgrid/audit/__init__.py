@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from fedgrid.audit.campaign import Campaign, Finding
-from fedgrid.audit.origins import commits, data, mixed, origin, partitions
+from fedgrid.audit.origins import commits, contradictory, data, mixed, origin, partitions
 from fedgrid.audit.readings import edges, readings
 from fedgrid.audit.records import damaged, missing, settings, undeclared
 from fedgrid.audit.seals import uncommitted, unsealed
@@ -28,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     settings,
     readings,
     edges,
+    contradictory,
     partitions,
     data,
     origin,
