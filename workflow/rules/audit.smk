@@ -1,5 +1,5 @@
-# Records are sealed; the audit judges records, tables and figures; a replay runs a few cells' first rounds again. A finding
-# that stands fails the job, however often it is tried.
+# Records are sealed; the audit judges records, tables and figures; a replay runs a few cells' first rounds again.
+# A finding that stands fails the job, however often it is tried.
 localrules:
     manifest,
     judge,
@@ -47,7 +47,7 @@ rule replay:
         "python -m fedgrid replay quickstart 2>&1 | tee {log}"
 
 
-# The paper's. No time tells what was altered since it last passed, so it is asked each time; its inputs are not ancient, for
+# The paper's. No time tells what was altered since it last passed, so it is asked each time. Its inputs are not ancient:
 # Snakemake leaves out a job without outputs where one before it runs and all files between them are.
 rule audit:
     input:
