@@ -13,6 +13,7 @@ from fedgrid.__main__ import main
 ROOT = Path(__file__).parents[1]
 SMALL = """
 title: "Small"
+paper: false
 cells: {task: digits_2nn, partition: [iid, shards], K: 50, C: 0.1, E: 1, targets: [0.5], rounds: 3}
 grid: [{B: 10, lr: [0.1, 0.464, 2.15]}]
 table: {rows: [B], columns: [partition], baseline: {B: inf}}
@@ -20,6 +21,7 @@ figure: {kind: curves, y: test_accuracy, lines: best, x: rounds, panels: [partit
 """
 AVERAGED = """
 title: "Averaged"
+paper: false
 kind: averaging
 cells: {task: digits_2nn, partition: iid, K: 50, E: 1, B: 10, lr: 0.1}
 grid: [{shared_start: true}]
@@ -54,7 +56,7 @@ def edit(name, change):
     place.write_text(json.dumps(one, indent=1) + "\n")
 
 
-def commit():
+def commit(message="as it is"):
     """Commits the working directory to a repository of its own."""
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "as it is"]):
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", message]):
         subprocess.run(["git", *command], check=True, env=os.environ | NOBODY)

@@ -3,10 +3,12 @@
 What a damage does to a record, it does to the tables and figures that show the record: those are then stale too.
 """
 
+import contextlib
 import hashlib
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +16,11 @@ import numpy as np
 import pytest
 import yaml
 
-from fedgrid import artefacts, audit, job, manifest, provenance, record
+from fedgrid import artefacts, audit, job, manifest, provenance, record, replay
 from fedgrid.__main__ import main
-from fedgrid.audit.records import edges
+from fedgrid.audit.readings import edges, readings
 from fedgrid.verbs import campaign as campaign_of
-from tests.campaigns import SMALL, commit, edit, make
+from tests.campaigns import AVERAGED, SMALL, commit, edit, make
 
 MADE = {f"results/tables/small.{suffix}" for suffix in ("csv", "md", "tex")} | {
     f"results/figures/small.{suffix}" for suffix in ("csv", "pdf", "svg", "png")
@@ -45,6 +47,12 @@ def campaign(whole, tmp_path, monkeypatch):
 def names(campaign):
     """The names of the IID and of the non-IID cell."""
     return [cell.name for cell in artefacts.artefact("small").cells]
+
+
+def make_averaged(folder):
+    """A folder with the campaign of one average."""
+    folder.mkdir()
+    return make(folder, averaged=AVERAGED)
 
 
 def findings(names=("small",)):
@@ -98,7 +106,7 @@ def test_a_truncated_record_is_damaged(names, size):
     assert standing() == {("damaged", names[0])}
 
 
-@pytest.mark.parametrize("section", [*record.SECTIONS, "name", "schema"])
+@pytest.mark.parametrize("section", ["settings", "curves", "result", "provenance", "name", "schema"])
 def test_a_record_without_one_of_its_parts_is_damaged(names, section):
     forge(names[0], lambda one: one.pop(section))
     assert standing() == {("damaged", names[0])}
@@ -111,12 +119,16 @@ def test_a_record_without_one_of_its_parts_is_damaged(names, section):
         lambda one: one["curves"].clear(),
         lambda one: one["result"].update(rounds_to_target={"0.9": 2.0}),
         lambda one: one["curves"].update(rates=[{}]),
+        lambda one: one["curves"]["rates"][1].pop("train_loss"),
+        lambda one: one["curves"]["rates"][1].update(test_accuracy=["0.1", "0.2"]),
+        lambda one: one["curves"]["rates"][1]["test_accuracy"].append(0.9),
+        lambda one: one["provenance"].update(engine=None),
     ],
-    ids=["no result", "no curves", "another target", "no rate"],
+    ids=["no result", "no curves", "another target", "empty", "no training loss", "text", "a value more", "no engine"],
 )
-def test_a_record_that_no_table_or_figure_can_be_made_of_is_a_finding_and_no_crash(names, change):
+def test_a_record_that_readers_could_not_read_is_damaged(names, change):
     forge(names[0], change)
-    assert names[0] in {subject for _, subject in standing()}
+    assert standing() == {("damaged", names[0])}
 
 
 @pytest.mark.parametrize("key, value", [("C", 0.2), ("lr", [0.1, 0.464]), ("seed", 1), ("B", "inf"), ("momentum", 0.9)])
@@ -143,6 +155,21 @@ def test_a_record_that_no_artefact_declares_is_found(names):
     stranger = names[0].replace("-E1-", "-E7-")
     forge(names[0], lambda one: record.write(one | {"name": stranger}))
     assert standing() == {("undeclared", stranger)}
+
+
+def test_a_cell_that_several_artefacts_declare_is_missing_once(campaign, names):
+    (campaign / "params/other.yaml").write_text(SMALL)
+    record.path(names[0]).unlink()
+    found = [one for one in findings(("small", "other")) if one.check == "missing"]
+    assert [one.subject for one in found] == [names[0]]
+    assert "small, other" in found[0].says
+
+
+def test_the_paper_s_records_are_looked_for_in_every_folder_and_an_artefact_s_in_those_of_its_tasks(names):
+    published(names)
+    edit(names[0], lambda one: record.write(one | {"name": "gone-iid-C0.1-E1-B10-s0-0123456789"}))
+    assert standing(()) == {("undeclared", "gone-iid-C0.1-E1-B10-s0-0123456789")}
+    assert standing() == set()
 
 
 def test_a_record_that_another_artefact_declares_is_at_home(campaign, names):
@@ -223,19 +250,136 @@ def test_every_edited_file_is_stale():
 @pytest.mark.parametrize(
     "change",
     [
-        lambda one: one["curves"]["rates"][0].update(test_accuracy=[0.9, 0.9, 0.9]),
+        lambda one: one["curves"]["rates"][0].update(test_accuracy=[0.9, 0.9]),
         lambda one: one["result"].update(rounds_to_target={"0.5": 1.5}),
+        lambda one: one["result"].update(best_accuracy=0.99),
         lambda one: one["result"].update(best_lr=0.1),
         lambda one: one["result"].update(best_lr_at_grid_end=True),
+        lambda one: one["result"].update(ended="horizon"),
+        lambda one: one["result"].update(rounds=3),
+        lambda one: one["result"].update(verdict="won"),
     ],
-    ids=["curve", "rounds", "rate", "mark"],
+    ids=["curve", "rounds to target", "accuracy", "rate", "mark", "end", "rounds", "more"],
 )
 def test_a_result_that_its_curves_do_not_give_is_found_even_where_tables_were_made_of_it(names, change):
     forge(names[0], change)
     assert standing() != set()
     main(["table", "small"])
     main(["figure", "small"])
-    assert {subject for _, subject in standing()} == {names[0]}
+    assert standing() == {("readings", names[0])}
+
+
+# By hand, of races at two rates, evaluated after each round until an envelope of 0.5, the horizon 3, or divergence.
+RACES = {
+    "target": ([1, 2], [[0.1, 0.2], [0.2, 0.6]], (None, None), "target", 2, 1.75, 0.6, 0.2),
+    "target at once": ([1], [[0.5], [0.4]], (None, None), "target", 1, 1.0, 0.5, 0.1),
+    "horizon": ([1, 2, 3], [[0.1, 0.2, 0.3], [0.1, 0.4, 0.2]], (None, None), "horizon", 3, None, 0.4, 0.2),
+    "horizon of one": ([1, 2, 3], [[0.1, 0.2, 0.3], [0.1]], (None, 2), "horizon", 3, None, 0.3, 0.1),
+    "diverged": ([1], [[], [0.1]], (1, 2), "diverged", 2, None, 0.1, 0.2),
+    "diverged at once": ([], [[], []], (1, 1), "diverged", 1, None, None, None),
+}
+
+
+def raced(name):
+    """The record's settings, curves and result, as a race of that name leaves them."""
+    rounds, tested, diverged, ended, last, to_target, accuracy, best = RACES[name]
+    small = artefacts.artefact("small").cells[0]
+    cell = replace(small, lr=(0.1, 0.2), evaluate="every_round")
+    rates = [
+        {"lr": lr, "test_accuracy": curve, "test_loss": [1.0] * len(curve), "train_loss": [], "diverged": lost}
+        for lr, curve, lost in zip(cell.lr, tested, diverged, strict=True)
+    ]
+    result = {
+        "ended": ended,
+        "rounds": last,
+        "rounds_to_target": {"0.5": to_target},
+        "best_accuracy": accuracy,
+        "best_lr": best,
+        "best_lr_at_grid_end": best is not None,
+    }
+    return cell, {"rounds": rounds, "rates": rates}, result
+
+
+def read(cell, curves, result):
+    """The findings of the readings, were that the record of the cell."""
+    source = json.loads(next(Path("results/cells").rglob("*.json")).read_text())
+    record.write(source | {"name": cell.name, "settings": cell.recorded, "curves": curves, "result": result})
+    campaign = audit.Campaign((replace(artefacts.artefact("small"), cells=(cell,)),))
+    assert campaign.records.keys() == {cell.name}
+    return list(readings(campaign))
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_a_race_that_ended_by_the_rules_is_read_as_by_hand(name):
+    assert read(*raced(name)) == []
+
+
+def shorter(curves, n):
+    """Leaves n evaluated rounds, as of a race that was stopped there."""
+    curves["rounds"] = curves["rounds"][:n]
+    for rate in curves["rates"]:
+        rate["test_accuracy"], rate["test_loss"] = rate["test_accuracy"][:n], rate["test_loss"][:n]
+
+
+@pytest.mark.parametrize("ended", ["horizon", "target", "diverged", None])
+def test_a_race_that_ended_neither_at_its_target_nor_at_the_horizon_nor_diverged_is_found(ended):
+    cell, curves, result = raced("horizon")
+    shorter(curves, 1)
+    told = result | {"ended": ended, "rounds": 1, "best_accuracy": 0.1, "best_lr": 0.1}
+    assert len(read(cell, curves, told)) == 1
+    assert len(read(cell, curves, told | {"rounds": 3})) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("horizon", lambda curves: curves.update(rounds=[1, 2, 4])),
+        ("target", lambda curves: curves.update(rounds=[1, 3])),
+        ("target", lambda curves: curves.update(rounds=[2, 1])),
+        ("horizon of one", lambda curves: curves["rates"][1].update(diverged=3)),
+        ("horizon of one", lambda curves: curves["rates"][1].update(diverged=None)),
+        ("horizon of one", lambda curves: curves["rates"][1].update(diverged=1)),
+        ("horizon", lambda curves: curves["rates"][1].update(diverged=4)),
+        ("diverged", lambda curves: curves["rates"][0].update(diverged=3)),
+        ("diverged at once", lambda curves: [rate.update(diverged=9) for rate in curves["rates"]]),
+    ],
+)
+def test_curves_that_no_race_of_those_settings_leaves_are_found(name, change):
+    cell, curves, result = raced(name)
+    change(curves)
+    assert len(read(cell, curves, result)) == 1
+
+
+def test_a_race_that_went_on_after_its_target_or_past_its_horizon_is_found():
+    cell, curves, result = raced("horizon")
+    assert len(read(replace(cell, targets=(0.35,)), curves, result | {"rounds_to_target": {"0.35": 1.75}})) == 1
+    assert len(read(replace(cell, rounds=2), curves, result)) == 1
+    cell, curves, result = raced("target")
+    assert len(read(replace(cell, rounds=1), curves, result)) == 1
+
+
+def test_averages_whose_result_their_curves_do_not_give_are_found(tmp_path, monkeypatch):
+    folder = make_averaged(tmp_path / "averaged")
+    monkeypatch.chdir(folder)
+    (name,) = (cell.name for cell in artefacts.artefact("averaged").cells)
+    assert standing(("averaged",)) == set()
+    whole = record.path(name).read_text()
+    for change in (lambda one: one["curves"].clear(), lambda one: one["curves"]["theta"].pop()):
+        edit(name, change)
+        assert ("damaged", name) in standing(("averaged",))
+        record.path(name).write_text(whole)
+    for change in (
+        lambda one: one["result"].update(parents=[1.0, 1.0]),
+        lambda one: one["result"]["least"].update(loss=0.0),
+        lambda one: one["result"]["greatest"].update(theta=0.5),
+        lambda one: one["curves"].update(parents=[1.0, 1.0]),
+        lambda one: one["curves"]["theta"].__setitem__(0, -0.3),
+        lambda one: one["curves"]["train_loss"].__setitem__(25, 0.0),
+        lambda one: [one["curves"][key].pop() for key in ("theta", "train_loss")],
+    ):
+        edit(name, change)
+        assert ("readings", name) in standing(("averaged",))
+        record.path(name).write_text(whole)
 
 
 def test_a_record_of_another_engine_is_worth_a_note_and_no_more(names):
@@ -255,12 +399,75 @@ def test_records_from_uncommitted_sources_are_worth_a_note_that_counts_them(name
     assert findings() == []
 
 
+def published(names):
+    """Makes of the campaign the paper's, made from committed sources and sealed as such."""
+    for name in names:
+        edit(name, lambda one: one["provenance"].update(dirty=False))
+    Path("params/small.yaml").write_text(SMALL.replace("paper: false", "paper: true"))
+    Path(MANIFEST).unlink(missing_ok=True)
+    seal(())
+
+
 @pytest.mark.parametrize("dirty", [True, None])
 def test_in_the_paper_s_campaign_they_are_a_finding(names, dirty):
-    for name, uncommitted in zip(names, (False, dirty), strict=True):
-        edit(name, lambda one, uncommitted=uncommitted: one["provenance"].update(dirty=uncommitted))
+    published(names)
+    edit(names[0], lambda one: one["provenance"].update(dirty=dirty))
     seal(())
-    assert standing(()) == {("origin", "1 records")}
+    assert standing(()) == standing() == {("origin", "1 records")}
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository in which the sources are said to lie; its first commit."""
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    monkeypatch.setattr(provenance, "PACKAGE", folder)
+    with contextlib.chdir(folder):
+        for text in ("first", "second"):
+            Path("source.py").write_text(text)
+            commit(text)
+    return provenance.git("rev-parse", "HEAD~1")
+
+
+def made_at(names, *commits):
+    """Makes of the campaign the paper's, its records made at those commits."""
+    published(names)
+    for name, its in zip(names, commits, strict=True):
+        edit(name, lambda one, its=its: one["provenance"].update(commit=its))
+    seal(())
+
+
+@pytest.mark.parametrize("lost", ["0" * 40, "HEAD", "--all", "HEAD --", "not a commit", ""])
+def test_a_commit_that_the_repository_does_not_have_is_found(names, repository, lost):
+    made_at(names, repository, repository)
+    assert standing(()) == set()
+    made_at(names, repository, lost)
+    assert standing(()) == {("commits", "1 records")}
+
+
+def test_a_tree_is_no_commit(names, repository):
+    made_at(names, provenance.git("rev-parse", "HEAD^{tree}"), repository)
+    assert standing(()) == {("commits", "1 records")}
+
+
+def test_a_commit_that_is_not_there_is_worth_a_note_elsewhere_than_in_the_paper_s_campaign(names, repository):
+    for name in names:
+        edit(name, lambda one: one["provenance"].update(commit="0" * 40))
+    seal()
+    ((subject, _),) = notes("commits")
+    assert subject == "2 records" and standing() == set()
+
+
+def test_without_git_s_whole_history_a_commit_that_is_not_there_is_worth_a_note(
+    names, repository, tmp_path, monkeypatch
+):
+    made_at(names, repository, repository)
+    shallow = ["git", "clone", "-q", "--depth", "1", (tmp_path / "sources").as_uri(), tmp_path / "shallow"]
+    subprocess.run(shallow, check=True)
+    for folder in (tmp_path / "shallow", tmp_path):  # the latter is no repository
+        monkeypatch.setattr(provenance, "PACKAGE", folder)
+        (one,) = (one for one in findings(()) if one.check == "commits")
+        assert one.note and one.subject == "2 records"
 
 
 def test_what_the_records_of_an_artefact_differ_in_is_worth_a_note(names):
@@ -331,37 +538,164 @@ def test_a_damaged_manifest_and_none_are_findings(text):
     assert standing() == {("unsealed", MANIFEST)}
 
 
-def test_dvc_lock_with_the_digest_of_another_manifest_is_found_for_the_paper_alone(names):
-    for name in names:
-        edit(name, lambda one: one["provenance"].update(dirty=False))
-    seal()
-    seal(())
-    place = Path("results/manifests/paper.sha256")
-    outs = [{"path": path, "md5": hashlib.md5(place.read_bytes()).hexdigest()} for path in (str(place), MANIFEST)]
-    lock = {"schema": "2.0", "stages": {"data": {"cmd": "fetch"}, "paper": {"outs": outs}}}
-    Path("dvc.lock").write_text(yaml.safe_dump(lock))
-    assert standing() == standing(()) == set()
-    for out in outs:
-        out["md5"] = "0" * 32
-    Path("dvc.lock").write_text(yaml.safe_dump(lock))
-    assert standing() == set()
-    assert standing(()) == {("unsealed", str(place))}
+PAPERS = Path("results/manifests/paper.sha256")
+
+
+def lock(md5, path=PAPERS):
+    """Writes a dvc.lock with that digest of that file."""
+    outs = [{"path": "results/cells/other", "md5": "0" * 32}, {"path": str(path), "md5": md5}]
+    stages = {"data": {"cmd": "fetch"}, "paper": {"cmd": "snakemake", "outs": outs}}
+    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def test_a_manifest_that_is_not_as_dvc_lock_has_it_is_found(names):
+    published(names)
+    lock(hashlib.md5(PAPERS.read_bytes()).hexdigest())
+    assert standing(()) == standing() == set()
+    lock("0" * 32)
+    assert standing(()) == standing() == {("uncommitted", str(PAPERS))}
     (one,) = (one for one in findings(()) if not one.note)
     assert "dvc commit paper" in one.says
 
 
+def test_dvc_lock_is_asked_of_the_paper_s_manifest_alone():
+    lock("0" * 32, MANIFEST)
+    assert standing() == set()
+
+
+def test_a_manifest_that_dvc_lock_does_not_have_is_found(names):
+    published(names)
+    for path in ("results/manifests/other.sha256", "paper.sha256"):
+        lock(hashlib.md5(PAPERS.read_bytes()).hexdigest(), path)
+        assert standing(()) == {("uncommitted", str(PAPERS))}
+    Path("dvc.lock").write_text("schema: '2.0'\nstages:\n")
+    assert standing(()) == {("uncommitted", str(PAPERS))}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "<<<<<<< HEAD\nschema: '2.0'\n=======\nschema: '2.0'\n>>>>>>> other\n",
+        "stages: [paper]\n",
+        "stages: {paper: outs}\n",
+        "stages: {paper: {outs: 7}}\n",
+        "stages: {paper: {outs: [7]}}\n",
+        "stages: {paper: {outs: [{path: results/manifests/paper.sha256}]}}\n",
+        "stages: 2024-13-45\n",
+    ],
+    ids=["empty", "conflict", "list", "text", "number", "numbers", "no digest", "no date"],
+)
+def test_a_damaged_dvc_lock_is_a_finding_and_no_crash(names, text):
+    published(names)
+    Path("dvc.lock").write_text(text)
+    assert standing(()) == {("uncommitted", "dvc.lock")}
+
+
+def test_that_there_is_no_dvc_lock_is_worth_a_note(names):
+    published(names)
+    (one,) = (one for one in findings(()) if one.check == "uncommitted")
+    assert one.note and one.subject == "dvc.lock"
+
+
 def test_a_manifest_that_is_not_git_s_is_worth_a_note_that_counts_the_lines(names):
     commit()
-    assert notes("unsealed") == []
+    assert notes("uncommitted") == []
     record.path(names[0]).write_bytes(record.path(names[0]).read_bytes() + b"\n")
     sealed(lambda digests: digests.pop(str(record.path(names[0]))))
     seal()
-    ((subject, says),) = notes("unsealed")
+    ((subject, says),) = notes("uncommitted")
     assert subject == MANIFEST and "1 of its lines" in says and "1 of HEAD's" in says
     assert standing() == set()
 
 
+# Artefacts of the paper, which all of its records seal together.
+
+
+@pytest.fixture
+def two(campaign, names):
+    """The names of the cells of the paper's artefacts one and two, each of which has one."""
+    published(names)
+    (campaign / "params/small.yaml").unlink()
+    for name, partition in {"one": "iid", "two": "shards"}.items():
+        (campaign / f"params/{name}.yaml").write_text(
+            SMALL.replace("[iid, shards]", partition).replace("paper: false", "paper: true")
+        )
+    for verb in ("table", "figure"):
+        main([verb])
+    assert standing(()) == standing(("one",)) == standing(("two",)) == set()
+    return names
+
+
+def test_an_artefact_of_the_paper_is_sealed_by_the_paper_s_manifest(two):
+    place = record.path(two[1])
+    place.write_bytes(place.read_bytes() + b"\n")
+    assert standing(()) == standing(("two",)) == {("unsealed", two[1])}
+    assert standing(("one",)) == set()
+    place.unlink()
+    assert ("unsealed", two[1]) in standing(("two",))
+    assert standing(("one",)) == set()
+
+
+def test_no_manifest_of_an_artefact_of_the_paper_launders_what_was_altered(two, capsys):
+    before = PAPERS.read_text()
+    with pytest.raises(SystemExit):
+        main(["manifest", "two"])
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "two" in err and "`python -m fedgrid manifest`" in err
+    assert [*PAPERS.parent.iterdir()] == [PAPERS] and PAPERS.read_text() == before
+
+
+def test_without_it_the_paper_s_manifest_is_asked_for(two):
+    PAPERS.unlink()
+    (one,) = (one for one in findings(("two",)) if not one.note)
+    assert (one.check, one.subject) == ("unsealed", str(PAPERS)) and one.says.endswith("`python -m fedgrid manifest`")
+
+
+def test_a_replay_of_an_artefact_of_the_paper_is_drawn_by_the_paper_s_chain(two):
+    assert replay.sample(campaign_of(["two"])) == [two[1]]
+    PAPERS.unlink()
+    with pytest.raises(ValueError, match=f"{PAPERS}: no manifest"):
+        replay.sample(campaign_of(["two"]))
+
+
 # Data.
+
+
+@pytest.mark.parametrize("data", ["there", "gone"])
+def test_records_that_contradict_each_other_on_their_data_are_found_without_any(names, data):
+    forge(names[0], lambda one: one["provenance"].update(data="0" * 64))
+    if data == "gone":
+        shutil.rmtree("data")
+        assert standing() == {("contradictory", "digits")}
+        (one,) = (one for one in findings() if not one.note)
+        assert "2 digests of their data" in one.says and "000000000000: 1" in one.says
+    else:
+        assert standing() == {("contradictory", "digits"), ("data", names[0]), ("partitions", names[0])}
+
+
+def test_records_that_contradict_each_other_on_a_partition_are_found_without_any(campaign, names):
+    (campaign / "params/small.yaml").write_text(SMALL.replace("B: 10", "B: [10, 20]"))
+    (other,) = (cell.name for cell in artefacts.artefact("small").cells if (cell.partition, cell.B) == ("iid", 20))
+    settings = artefacts.all_cells()[other].recorded
+    edit(names[0], lambda one: record.write(one | {"name": other, "settings": settings}))
+    shutil.rmtree("data")
+    seal()
+    assert not {"contradictory", "partitions"} & {check for check, _ in standing()}
+    forge(other, lambda one: one["provenance"].update(partition="0" * 64))
+    assert ("contradictory", "digits-iid-K50-s0") in standing()
+    assert ("contradictory", "digits-shards-K50-s0") not in standing()
+
+
+def test_what_is_not_there_to_be_compared_is_worth_a_note():
+    assert notes("data") == notes("partitions") == []
+    (job.PARTITIONS / "digits-shards-K50-s0.npz").unlink()
+    assert notes("partitions") == [("data/partitions", "not there to be compared: digits-shards-K50-s0")]
+    shutil.rmtree("data")
+    assert notes("data") == [("data/raw", "not there to be compared: digits")]
+    assert notes("partitions") == [
+        ("data/partitions", "not there to be compared: digits-iid-K50-s0, digits-shards-K50-s0")
+    ]
 
 
 def test_raw_data_that_are_not_the_pinned_ones_are_found():
@@ -387,9 +721,10 @@ def test_a_record_and_a_partition_of_other_data_than_the_raw_ones_are_found(name
         other = dict(arrays) | {"data": np.array("0" * 64)}
     np.savez(place, **other)
     forge(names[0], lambda one: one["provenance"].update(data="0" * 64))
-    assert standing() == {("data", names[0])}
+    contradiction = ("contradictory", "digits")
+    assert standing() == {("data", names[0]), contradiction}
     (job.RAW / "digits/digits.npz").unlink()
-    assert standing() == set()
+    assert standing() == {contradiction}
 
 
 # Learning rates.
@@ -442,7 +777,7 @@ def test_what_is_printed_is_told_beside_what_is_measured(names):
     def change(one):
         for rate, accuracy in zip(one["curves"]["rates"], ([0.1, 0.1], [0.2, 0.5], [0.1, 0.1]), strict=True):
             rate["test_accuracy"] = accuracy
-        one["result"].update(rounds_to_target={"0.5": 2.0})
+        one["result"].update(rounds_to_target={"0.5": 2.0}, best_accuracy=0.5)
 
     forge(names[0], change)
     printed = {
@@ -478,6 +813,25 @@ def test_the_verb_prints_what_it_found_keeps_it_as_json_and_fails_where_a_findin
     assert "FINDING stale: results/tables/small.md: not made yet\n" in out and "1 findings (1 stale), " in out
     (one,) = (one for one in json.loads(kept.read_text())["findings"] if not one["note"])
     assert one == {"check": "stale", "subject": "results/tables/small.md", "says": "not made yet", "note": False}
+
+
+def test_the_page_is_the_same_whatever_dvc_and_git_have_and_whether_data_are_there(names):
+    def page():
+        main(["report"])
+        return Path("results/report.html").read_bytes()
+
+    published(names)
+    lock("0" * 32)
+    before = page()
+    assert ("uncommitted", str(PAPERS)) in standing(()) and b"missing" not in before
+    lock(hashlib.md5(PAPERS.read_bytes()).hexdigest())
+    assert page() == before
+    commit()
+    shutil.rmtree("data")
+    Path("dvc.lock").unlink()
+    assert page() == before
+    record.path(names[0]).write_bytes(record.path(names[0]).read_bytes() + b"\n")
+    assert page() != before
 
 
 def test_an_audit_changes_nothing(campaign):

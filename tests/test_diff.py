@@ -16,6 +16,7 @@ from fedgrid.__main__ import main
 from fedgrid.artefacts import artefact
 from fedgrid.diff import diff, moves
 from fedgrid.moves import Shown, pairs
+from tests import handmade
 
 ROOT = Path(__file__).parents[1]
 TABLE = """
@@ -63,7 +64,7 @@ FILES = {
     "constraints.txt": "numpy==2.4.6\ntabulate==0.10.0\ntorch==2.13.0\n",
     "README.md": "fedgrid\n",
 }
-ORIGIN = dict.fromkeys(record.SECTIONS["provenance"], "x") | {
+ORIGIN = handmade.ORIGIN | {
     "engine": "e" * 64,
     "data": "d" * 64,
     "partition": "0" * 64,
@@ -74,13 +75,21 @@ ORIGIN = dict.fromkeys(record.SECTIONS["provenance"], "x") | {
 def made(cell, rounds, accuracy=0.75, **origin):
     """A record of that cell: rounds to its targets, best accuracy, and an origin that differs as told."""
     if cell.settings.get("shared_start") is not None:
-        result = {"least": {"loss": rounds}}
-        curves = {"theta": [0.0], "train_loss": [rounds]}
+        result = least(rounds)
+        curves = {"theta": [0.0], "train_loss": [rounds], "parents": [rounds, rounds]}
     else:
-        result = {"rounds_to_target": {str(target): rounds for target in cell.targets}, "best_accuracy": accuracy}
-        curves = {"rounds": [1], "rates": [{"lr": 0.1, "test_accuracy": [accuracy], "train_loss": []}]}
+        result = {"ended": "target" if rounds else "horizon", "rounds": 1}
+        result |= {"rounds_to_target": {str(target): rounds for target in cell.targets}, "best_accuracy": accuracy}
+        result |= {"best_lr": 0.1, "best_lr_at_grid_end": True}
+        rate = {"lr": 0.1, "test_accuracy": [accuracy], "test_loss": [1.0], "train_loss": [], "diverged": None}
+        curves = {"rounds": [1], "rates": [rate]}
     settings = {"settings": cell.recorded, "result": result, "curves": curves}
     return {"schema": record.SCHEMA, "name": cell.name, "provenance": ORIGIN | origin} | settings
+
+
+def least(loss):
+    """The result of averages, all of which have that loss."""
+    return {"parents": [loss, loss], "least": {"loss": loss, "theta": 0.0}, "greatest": {"loss": loss, "theta": 0.0}}
 
 
 def git(*arguments):
@@ -106,6 +115,12 @@ def change(path, before, after):
     text = Path(path).read_text()
     assert before in text
     Path(path).write_text(text.replace(before, after))
+
+
+def edited(name, change):
+    one = json.loads(record.path(name).read_text())
+    change(one)
+    record.write(one)
 
 
 def every_record(**origin):
@@ -142,6 +157,7 @@ BEFORE, AFTER = (
     )
 )
 UNEXPLAINED = ("by the same settings, engine, data and libraries",)
+UNSHOWN = "other numbers that nothing shows"
 LABELS = ["B = 10, IID", "B = 10, non-IID", "B = ∞, IID", "B = ∞, non-IID"]
 # What is done to the repository, and all that has moved then: section, subject, what, where, before, after; causes.
 ALTERED = {
@@ -187,6 +203,16 @@ ALTERED = {
     "made anew": (
         lambda: record.write(made(ten(), 20.0, seconds=1.5)),
         {(*ANEW, "iid-C0.1-E1-B10-s0", "", "", UNEXPLAINED)},
+        "no number moved; records moved",
+    ),
+    "numbers that nothing shows": (
+        lambda: record.write(made(ten(), 20.0, accuracy=0.875)),
+        {("Records", "made anew", f"{UNSHOWN}, other curves", "iid-C0.1-E1-B10-s0", "", "", UNEXPLAINED)},
+        "no number moved; records moved",
+    ),
+    "a result without its curves": (
+        lambda: edited(ten().name, lambda one: one["result"].update(best_accuracy=0.875)),
+        {("Records", "made anew", f"{UNSHOWN}, same curves", "iid-C0.1-E1-B10-s0", "", "", UNEXPLAINED)},
         "no number moved; records moved",
     ),
     "seeds": (
@@ -485,9 +511,9 @@ def test_a_params_file_in_ruins_costs_no_other(file, text):
     [
         (lambda one: one | {"schema": 0}, "no record of schema 1"),
         (lambda one: one | {"provenance": {}}, "it lacks provenance.commit"),
-        (lambda one: one | {"result": {"rounds": 20.0}}, "not laid out as today's records have them"),
-        (lambda one: one | {"result": {"rounds_to_target": [20.0], "best_accuracy": 0.75}}, "not laid out"),
-        (lambda one: one | {"curves": {"rates": [0.1]}}, "not laid out"),
+        (lambda one: one | {"result": {"rounds": 20}}, "it lacks result.ended"),
+        (lambda one: one | {"result": one["result"] | {"rounds_to_target": [20.0]}}, "rounds_to_target is no mapping"),
+        (lambda one: one | {"curves": {"rates": [0.1]}}, "it lacks curves.rounds"),
     ],
 )
 def test_a_record_of_another_layout_is_named_and_the_others_compared(alter, says):
@@ -514,7 +540,7 @@ def test_a_record_that_no_params_file_declares_is_compared_by_its_name():
         if side == "now":
             place = next(Path("results/cells/digits_2nn").glob("*averaging*"))
             one = json.loads(place.read_text())
-            record.write(one | {"result": {"least": {"loss": 0.25}}})
+            record.write(one | {"result": least(0.25)})
         commit(side)
     found = plain(moves(revision.revision("HEAD~1"), revision.revision("HEAD")))
     assert found == {("Numbers", "no artefact", "least loss", "iid-averaging-shared-s0", "0.5", "0.25", UNEXPLAINED)}

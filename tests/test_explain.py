@@ -99,13 +99,13 @@ def test_it_tells_the_number_the_paper_s_and_what_the_record_says(hand, records)
     assert re.search(r"best lr +0\.2$", text, re.MULTILINE)
     assert text.endswith(
         f"    git checkout {handmade.COMMIT}\n    python -m fedgrid fetch mnist\n"
-        f"    python -m fedgrid partition mnist-iid-K100-s0\n    python -m fedgrid run {cell.name}"
+        f"    python -m fedgrid partition mnist-iid-K100-s0\n    rm -f {path}\n    python -m fedgrid run {cell.name}"
     )
 
 
 def test_what_was_not_run_says_so_and_how_to_run_it(hand, records):
     text, cell = explain(hand, records, "E=1 B=10 iid"), cell_of(hand, "iid", 1, 10, 0)
-    assert f"{record.path(cell.name).as_posix()}: not run" in text and "checkout" not in text
+    assert f"{record.path(cell.name).as_posix()}: not run" in text and "checkout" not in text and "rm -f" not in text
     assert text.endswith(f"python -m fedgrid run {cell.name}") and cell.name in all_cells()
 
 
@@ -128,7 +128,7 @@ def test_the_line_of_a_figure_has_its_own_rate_s_curve(monkeypatch):
 
 def test_a_commit_is_one_word_of_its_command_and_uncommitted_sources_are_told(hand, tmp_path):
     records = handmade.write(hand, tmp_path, commit="main; rm -rf ~", dirty=True)
-    *_, warning, checkout, _, _, _ = explain(hand, records, "FedSGD iid").splitlines()
+    *_, warning, checkout, _, _, _, _ = explain(hand, records, "FedSGD iid").splitlines()
     assert shlex.split(checkout) == ["git", "checkout", "main; rm -rf ~"]
     assert warning.strip().startswith("#") and "commit" in warning
 

@@ -20,6 +20,7 @@ from fedgrid.__main__ import VERBS, main
 ROOT = Path(__file__).parents[1]
 SMALL = """\
 title: "Small"
+paper: false
 cells: {task: digits_2nn, partition: [iid, shards], K: 50, C: 0.1, E: 1, targets: [0.5], rounds: 3,
   lr: [0.1, 0.464, 2.15]}
 grid: [{B: 10}]
@@ -160,6 +161,7 @@ def test_table_metrics_and_readme_tell_the_record_s_rounds(walked):
 
 
 def test_claims_of_a_folder_that_declares_none_of_the_paper_s_artefacts_are_a_page_that_says_so(folder, capsys):
+    Path("params/small.yaml").write_text(SMALL.replace("paper: false", "paper: true"))
     main(["claims"])
     text = Path("results/README.md").read_text()
     assert text.count("**not declared**") > 10 and "2 of 2" in text and "](tables/small.md)" in text

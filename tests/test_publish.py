@@ -590,8 +590,11 @@ def workflow(campaign):
     (campaign / "cells").rename(campaign / "results/cells")
     snakefile = f"""
         ARTEFACTS = PAPER = ["quickstart"]
-        def results(name):
+        def records(name):
+            return []
+        def outputs(name):
             return {made}
+        results = outputs
         include: {str(PUBLISH)!r}
         rule quickstart:
             input: {made}, "mlruns/quickstart.txt"

@@ -1,6 +1,7 @@
 """Laws of records and of files that are whole or not there; the full disk is the kernel's, not a mock's."""
 
 import copy
+import functools
 import json
 import math
 import os
@@ -12,38 +13,64 @@ from pathlib import Path
 import pytest
 
 from fedgrid import files, record
+from tests import handmade
 
 NAME = "digits_2nn-iid-C0.1-E1-B10-s0-0123456789"
 RECORD = {
     "schema": record.SCHEMA,
     "name": NAME,
-    "settings": {"C": 0.1, "B": "inf", "lr": [0.1, 0.215]},
-    "curves": {"rounds": [1, 2], "rates": [{"lr": 0.1, "test_accuracy": [0.1, 1 / 3], "train_loss": [None]}]},
-    "result": {"ended": "target", "rounds_to_target": {"0.97": None}},
-    "provenance": {
-        "commit": "c0ffee",
-        "dirty": False,
-        "engine": "e",
-        "data": "d",
-        "partition": "p",
-        "initial_weights": "i",
-        "final_weights": "f",
-        "libraries": {"torch": "2.13.0"},
+    "settings": {"C": 0.1, "B": "inf", "lr": [0.1, 0.2], "targets": [0.97], "rounds": 2, "train_loss": True},
+    "curves": {
+        "rounds": [1, 2],
+        "rates": [
+            {
+                "lr": 0.1,
+                "test_accuracy": [0.1, 1 / 3],
+                "test_loss": [2, None],
+                "train_loss": [None, 1.5],
+                "diverged": None,
+            },
+            {"lr": 0.2, "test_accuracy": [0.1], "test_loss": [9.5], "train_loss": [1e300], "diverged": 2},
+        ],
     },
+    "result": {
+        "ended": "horizon",
+        "rounds": 2,
+        "rounds_to_target": {"0.97": None},
+        "best_accuracy": 1 / 3,
+        "best_lr": 0.1,
+        "best_lr_at_grid_end": True,
+    },
+    "provenance": handmade.ORIGIN,
+}
+SECTIONS = ("settings", "curves", "result", "provenance")
+AVERAGED = {
+    "schema": record.SCHEMA,
+    "name": NAME,
+    "settings": {"lr": [0.1], "shared_start": True},
+    "curves": {"theta": [0.0, 0.5, 1.0], "train_loss": [2.0, 0.5, 1.0], "parents": [1.0, 2.0]},
+    "result": {
+        "parents": [1.0, 2.0],
+        "least": {"loss": 0.5, "theta": 0.5},
+        "greatest": {"loss": 2.0, "theta": 0.0},
+    },
+    "provenance": handmade.ORIGIN,
 }
 
 
-def test_what_is_written_is_what_is_read(tmp_path):
-    place = record.write(RECORD, tmp_path)
+@pytest.mark.parametrize("one", [RECORD, AVERAGED], ids=["a race", "averages"])
+def test_what_is_written_is_what_is_read(tmp_path, one):
+    place = record.write(one, tmp_path)
     assert place == record.path(NAME, tmp_path)
-    assert record.read(place) == RECORD
+    assert record.read(place) == one
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [place]
 
 
 def test_floats_survive_to_the_last_bit(tmp_path):
     values = [1 / 3, 0.1 + 0.2, 5e-324, 1.7976931348623157e308, 2 / 7, 0.9712345678901234]
     written = copy.deepcopy(RECORD)
-    written["curves"]["rates"][0]["test_loss"] = values
+    written["curves"]["rounds"] = [*range(1, 7)]
+    written["curves"]["rates"][0] |= dict.fromkeys(("test_accuracy", "test_loss", "train_loss"), values)
     assert record.read(record.write(written, tmp_path))["curves"]["rates"][0]["test_loss"] == values
 
 
@@ -55,10 +82,33 @@ def test_a_number_that_json_has_not_is_never_written(tmp_path, value):
     assert record.path(NAME, tmp_path).read_bytes() == old
 
 
-def without(section, key=None):
-    damaged = copy.deepcopy(RECORD)
-    del (damaged if key is None else damaged[section])[section if key is None else key]
+def places(value, *at):
+    """The path to every value in nested mappings and lists, from the outermost."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield (*at, key)
+        yield from places(one, *at, key)
+
+
+def altered(one, at, change):
+    """A copy of the record in which the change was made to what holds the value at that path."""
+    damaged = copy.deepcopy(one)
+    *outer, last = at
+    holder = damaged
+    for key in outer:
+        holder = holder[key]
+    change(holder, last)
     return damaged
+
+
+def without(*at):
+    return altered(RECORD, at, lambda holder, key: holder.pop(key))
+
+
+KINDS = {"race": RECORD, "averages": AVERAGED}
+# What any reader may pass by: settings are compared with the declared ones, libraries are only told.
+FREE = [("settings", "C"), ("settings", "B"), ("provenance", "libraries")]
+EVERY = [(one, at) for one in KINDS.values() for at in places(one) if not any(at[: len(free)] == free for free in FREE)]
 
 
 DAMAGES = {
@@ -71,9 +121,9 @@ DAMAGES = {
     "a number": 7,
     "null": None,
     "a section that is a number": RECORD | {"provenance": 7},
-    **{f"null for {section}": RECORD | {section: None} for section in record.SECTIONS},
-    **{f"no {section}": without(section) for section in record.SECTIONS},
-    **{f"no {section}.{key}": without(section, key) for section, keys in record.SECTIONS.items() for key in keys},
+    **{f"null for {section}": RECORD | {section: None} for section in SECTIONS},
+    **{f"no {section}": without(section) for section in SECTIONS},
+    "no text": RECORD | {"name": [NAME]},
 }
 
 
@@ -90,6 +140,69 @@ def test_a_record_that_lacks_something_is_refused_by_its_file(tmp_path, damaged)
     place = record.path(NAME, tmp_path)
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(damaged))
+    refusal(place)
+
+
+def put(place, one):
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(one))
+    return place
+
+
+@pytest.mark.parametrize("other", [{}, [{}], [["text"]], "text", True], ids=["mapping", "list", "deep", "text", "flag"])
+def test_a_value_of_another_kind_anywhere_is_refused(tmp_path, other):
+    for one, at in EVERY:
+        whole = functools.reduce(lambda value, key: value[key], at, one)
+        if type(whole) is not type(other) or isinstance(other, dict | list):
+            damaged = altered(one, at, lambda holder, key: holder.__setitem__(key, other))
+            refusal(put(record.path(NAME, tmp_path), damaged))
+
+
+def test_a_record_without_any_of_its_values_is_refused_by_the_value_s_name(tmp_path):
+    for one, at in EVERY:
+        if isinstance(at[-1], str):
+            text = refusal(put(record.path(NAME, tmp_path), altered(one, at, lambda holder, key: holder.pop(key))))
+            assert at[-1] in text or at[-1] == "shared_start"  # without which it is taken for a race
+
+
+@pytest.mark.parametrize(
+    ("one", "at"),
+    [
+        (RECORD, ("curves", "rounds")),
+        *((RECORD, ("curves", "rates", 0, key)) for key in ("test_accuracy", "test_loss", "train_loss")),
+        *((AVERAGED, ("curves", key)) for key in ("theta", "train_loss", "parents")),
+    ],
+    ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_lists_that_belong_together_and_differ_in_length_are_refused(tmp_path, one, at):
+    refusal(put(record.path(NAME, tmp_path), altered(one, at, lambda holder, key: holder[key].pop())))
+
+
+def test_rounds_to_a_target_that_was_not_set_are_refused(tmp_path):
+    more = RECORD["result"] | {"rounds_to_target": {"0.97": None, "0.9": 1.5}}
+    refusal(put(record.path(NAME, tmp_path), RECORD | {"result": more}))
+
+
+def test_curves_of_the_training_loss_are_there_where_they_were_asked_for_and_only_there(tmp_path):
+    asked = altered(RECORD, ("settings", "train_loss"), lambda holder, key: holder.__setitem__(key, False))
+    refusal(put(record.path(NAME, tmp_path), asked))
+    for rate in asked["curves"]["rates"]:
+        rate["train_loss"] = []
+    assert record.read(put(record.path(NAME, tmp_path), asked)) == asked
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999", "1" + "0" * 400])
+@pytest.mark.parametrize("at", [("curves", "rates", 0, "test_accuracy", 0), ("result", "best_accuracy")])
+def test_a_number_that_no_float_is_is_refused(tmp_path, at, text):
+    damaged = altered(RECORD, at, lambda holder, key: holder.__setitem__(key, "HERE"))
+    place = put(record.path(NAME, tmp_path), damaged)
+    place.write_text(place.read_text().replace('"HERE"', text))
+    refusal(place)
+
+
+def test_a_record_nested_without_end_is_refused(tmp_path):
+    place = put(record.path(NAME, tmp_path), RECORD)
+    place.write_text("[" * 100_000)
     refusal(place)
 
 
@@ -136,7 +249,7 @@ def test_an_unchanged_record_keeps_its_times_and_a_changed_one_does_not(tmp_path
     inode = place.stat().st_ino
     record.write(copy.deepcopy(RECORD), tmp_path)
     assert place.stat().st_mtime_ns == 10**18 and place.stat().st_ino == inode
-    changed = RECORD | {"result": {"ended": "horizon"}}
+    changed = RECORD | {"result": RECORD["result"] | {"ended": "target"}}
     record.write(changed, tmp_path)
     assert place.stat().st_mtime_ns != 10**18
     assert record.read(place) == changed
@@ -175,7 +288,7 @@ def test_a_disk_that_fills_up_in_mid_write_leaves_what_was_there(tmp_path, befor
 
 
 def test_the_same_write_succeeds_where_there_is_room(tmp_path):
-    longer = RECORD | {"curves": {"rounds": list(range(50_000))}}
+    longer = RECORD | {"curves": RECORD["curves"] | {"rounds": list(range(50_000))}}
     assert record.read(record.write(longer, tmp_path)) == longer
 
 

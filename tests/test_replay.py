@@ -110,23 +110,35 @@ def test_an_average_that_differs_by_the_last_bit_is_found(key):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda one: one.update(curves={}),
         lambda one: one["curves"].update(rates=[]),
-        lambda one: one["curves"].update(rates=[{}, {}, {}]),
-        lambda one: one["curves"].update(rates=7),
-        lambda one: one["curves"].update(rounds=[]),
+        lambda one: one["curves"]["rates"].pop(),
+        lambda one: one["curves"].update(rounds=[2, 3]),
         lambda one: one["curves"]["rates"][0].update(test_loss=[None, 1.0]),
+        lambda one: [rate.update({key: [] for key in KEYS.values()}) for rate in one["curves"]["rates"]],
     ],
-    ids=["none", "no rate", "empty rates", "no list", "no round", "overflowed"],
+    ids=["no rate", "a rate less", "other rounds", "overflowed", "no value"],
 )
 @pytest.mark.parametrize("where", [lambda one: None, from_elsewhere], ids=["here", "elsewhere"])
-def test_curves_of_another_form_are_a_finding_and_no_crash(name, change, where):
+def test_curves_that_the_cell_does_not_give_are_a_finding_and_no_crash(name, change, where):
     def both(one):
         change(one)
         where(one)
 
     forge(name, both)
     assert standing() == {name}
+
+
+def test_averages_without_values_are_a_finding_and_no_crash():
+    (cell,) = artefacts.artefact("averaged").cells
+    forge(cell.name, lambda one: one["curves"].update(theta=[], train_loss=[]), "averaged")
+    assert standing("averaged") == {cell.name}
+
+
+def test_a_damaged_record_is_no_record_left_out(name, capsys):
+    forge(name, lambda one: one.update(curves={}))
+    with pytest.raises(SystemExit):
+        main(["replay", "small"])
+    assert f"FINDING damaged: {name}: " in capsys.readouterr().out
 
 
 def test_curves_from_elsewhere_with_the_same_bits_say_so(name):

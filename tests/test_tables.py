@@ -14,6 +14,7 @@ import pytest
 from fedgrid import entries, record, summary, tables
 from fedgrid.artefacts import artefact, artefact_names
 from fedgrid.cells import cell as cell_of
+from tests import handmade
 
 ROOT = Path(__file__).parents[1]
 DECLARED = ROOT / "params"
@@ -67,7 +68,7 @@ def made(cell, rounds, accuracies, to_half, to_target, best):
                 for lr, curve in zip(cell.lr, accuracies, strict=True)
             ],
         },
-        "provenance": dict.fromkeys(record.SECTIONS["provenance"], "x"),
+        "provenance": handmade.ORIGIN,
     }
 
 

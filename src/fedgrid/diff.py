@@ -36,14 +36,15 @@ def moves(then: Revision, now: Revision) -> list[Move]:
 
 
 def records(then: Revision, now: Revision, told: Sequence[Move]) -> Iterator[Move]:
-    """The records that were made anew and show the numbers that they showed."""
+    """The records that were made anew and of which no number that is shown has moved."""
     others = {name for move in told for name in move.records}
     for name in sorted(set(then.records) & set(now.records) - others):
         was, has = then.records[name], now.records[name]
         if was.digest != has.digest:
-            same = "same numbers, same curves" if was.curves == has.curves else "same numbers, other curves"
+            said = "same numbers" if was.numbers == has.numbers else "other numbers that nothing shows"
+            said += ", same curves" if was.curves == has.curves else ", other curves"
             causes = tuple(moved(was.origin, has.origin)) or (UNEXPLAINED,)
-            yield Move("Records", "made anew", same, name, THERE, THERE, causes=causes)
+            yield Move("Records", "made anew", said, name, THERE, THERE, causes=causes)
 
 
 def settings(then: Revision, now: Revision) -> Iterator[Move]:

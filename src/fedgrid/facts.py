@@ -157,10 +157,14 @@ def shown(value: Any) -> str:
 
 
 def commands(cell: Cell, provenance: Mapping[str, Any]) -> tuple[str, ...]:
-    """What to paste to make the record: at its commit, or with these sources where it has none."""
+    """What to paste to make the record: at its commit, or with these sources where it has none.
+
+    One that is there is deleted before, for `run` keeps it, and git takes away none that it does not track.
+    """
     checkout = [["git", "checkout", str(provenance["commit"])]] if provenance.get("commit") else []
     warning = ["# it was made from changes that no commit holds"] if provenance.get("dirty") else []
     verbs = [("fetch", cell.dataset), *([("encode", cell.dataset)] if cell.dataset in CORPORA else [])]
     verbs += [("partition", cell.partition_name), ("run", cell.name)]
-    pasted = map(shlex.join, [*checkout, *(["python", "-m", "fedgrid", *verb] for verb in verbs)])
-    return (*warning, *pasted)
+    *before, run = (["python", "-m", "fedgrid", *verb] for verb in verbs)
+    deleted = [["rm", "-f", record.path(cell.name).as_posix()]] if provenance else []
+    return (*warning, *map(shlex.join, [*checkout, *before, *deleted, run]))

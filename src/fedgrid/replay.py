@@ -52,9 +52,9 @@ def rounds(cell: Cell) -> int:
 
 def sample(campaign: Campaign) -> list[str]:
     """The names of the cells to replay; ValueError where the records are not sealed."""
-    place = manifest.path(campaign.name)
+    place = manifest.path(campaign.seal)
     if not place.is_file():
-        raise ValueError(f"{place}: no manifest; seal the records with `{campaign.command('manifest')}`")
+        raise ValueError(f"{place}: no manifest; seal the records with `{campaign.sealing}`")
     chain = manifest.read(place).chained
     names = [name for name in campaign.records if rounds(campaign.cells[name])]
     return sorted(names, key=lambda name: hashlib.sha256(f"{chain} {name}".encode()).digest())[:SAMPLE]
@@ -74,7 +74,7 @@ def replay(campaign: Campaign, name: str) -> Finding:
     found, others = again(cell), elsewhere(cell, one["provenance"])
     try:
         same, apart = head(cell, one["curves"]) == found, differences(cell, one["curves"], found)
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError):
+    except (ValueError, IndexError):
         return Finding("replay", name, "its curves are not of the form that its cell gives")
     says, stands = verdict(same, apart, others)
     return Finding("replay", name, f"run again, its curves begin {says}", note=not stands)

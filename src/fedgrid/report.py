@@ -1,6 +1,7 @@
 """`fedgrid report`: the campaign as one page, each of its numbers with where it comes from.
 
-The page is a file of its own: no script, no server, no request. The same records and findings give the same bytes.
+The page is a file of its own: no script, no server, no request. The same records and findings give the same bytes, and
+its findings are of the checks that look at committed files alone: a clone without data makes the same page.
 What it says is gathered here and laid out in templates/report.html, where everything is escaped.
 """
 

@@ -123,17 +123,13 @@ def readable(what: Callable[[Path], Any], places: Iterable[Path]) -> tuple[dict[
 
 
 def made(place: Path) -> Made:
-    """The record at that path; ValueError naming it where it is damaged or its numbers are laid out otherwise."""
+    """The record at that path; ValueError naming it where it is damaged."""
     whole = record.read(place)
     settings, origin = whole["settings"], whole["provenance"]
     libraries = origin["libraries"] if isinstance(origin["libraries"], dict) else {}
-    try:
-        told = numbers(settings, whole["result"], whole["curves"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{place}: its numbers are not laid out as today's records have them: {error!r}") from error
     return Made(
         settings,
-        told,
+        numbers(settings, whole["result"], whole["curves"]),
         digest(whole["curves"]),
         {name: str(origin[name]) for name in ("engine", "data", "partition")}
         | {name: str(libraries[name]) for name in LIBRARIES if name in libraries},

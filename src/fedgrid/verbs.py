@@ -167,7 +167,7 @@ def replay(names: list[str]) -> None:
     from fedgrid import replay as replays
 
     judged = campaign(names)
-    findings, sample = list(replays.left_out(judged)), replays.sample(judged)
+    findings, sample = [*audits.damaged(judged), *replays.left_out(judged)], replays.sample(judged)
     for name in sample:
         print(name, file=sys.stderr, flush=True)
         findings.append(replays.replay(judged, name))
@@ -191,7 +191,9 @@ def manifest(names: list[str]) -> None:
     from fedgrid import manifest as manifests
 
     sealed = campaign(names)
-    place = manifests.path(sealed.name)
+    if sealed.name != sealed.seal:
+        raise ValueError(f"{' '.join(names)}: sealed with all of the paper's records, by `{sealed.sealing}`")
+    place = manifests.path(sealed.seal)
     files.write(place, manifests.seal(place, map(sealed.path, sealed.cells)))
     print(place)
 
@@ -203,7 +205,7 @@ def report(names: list[str]) -> None:
     from fedgrid import report as reports
 
     found = chosen(names)
-    findings = audits.audit(campaign(names))
+    findings = audits.audit(campaign(names), audits.COMMITTED)
     path = Path(f"results/{'-'.join(['report', *names])}.html")
     files.write(path, reports.page(found, records(found), findings))
     print(path)

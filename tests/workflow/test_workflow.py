@@ -197,6 +197,20 @@ def digits_alone(tree):
     tree.commit("digits alone")
 
 
+def test_the_paper_s_audit_is_asked_each_time_and_finds_what_was_altered_since_it_passed(tree):
+    digits_alone(tree)
+    tree.edit("quickstart", lambda declared: declared.update(paper=True))
+    tree.run("git", "rm", "-q", "-r", "dvc.lock", "results/cells", "results/manifests")  # they are of other records
+    tree.commit("the quickstart is the paper")
+    assert {"manifest", "audit"} <= jobs(tree.snakemake("audit")).keys()
+    assert tree.planned("audit") == {"audit": 1}
+    place = tree.path / CELLS / next(iter(tree.records()))
+    place.write_text(place.read_text() + "\n")
+    output = tree.snakemake("audit", fails=True)
+    assert f"FINDING unsealed: {place.stem}: " in output and "replay: 6 of 16 records, 0 findings" in output
+    assert tree.planned("audit") == {"audit": 1}
+
+
 def test_a_fresh_clone_with_dvc_pull_has_every_record_and_nothing_to_do(tree, tmp_path):
     digits_alone(tree)
     assert tree.run("dvc", "repro", "quickstart").count("Nothing to be done") == 2

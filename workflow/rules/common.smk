@@ -38,7 +38,7 @@ FIGURE_FORMATS = ["pdf", "svg", "png", "csv"]
 
 wildcard_constraints:
     artefact="|".join(ARTEFACTS),
-    campaign="|".join(["paper", *ARTEFACTS]),
+    campaign="|".join(["paper", *(name for name in ARTEFACTS if name not in PAPER)]),
     dataset="|".join(DATASETS),
     file=r"[\w.-]+",
     partition=r"[\w.-]+",
@@ -91,7 +91,7 @@ def results(artefact):
 
 
 def campaign(name):
-    """The artefacts that an audit judges together."""
+    """The artefacts whose records are sealed together."""
     return PAPER if name == "paper" else [name]
 
 
@@ -120,12 +120,12 @@ def pack(wildcards):
 
 
 def operands(wildcards):
-    """The artefacts that a verb is called with: none, where it is the paper's."""
+    """The artefacts that `manifest` is called with: none, where it is the paper's."""
     return "" if wildcards.campaign == "paper" else wildcards.campaign
 
 
-def replayed(wildcards):
-    """Data and partitions of the cells that a replay may take."""
-    cells = [cell for name in campaign(wildcards.campaign) for cell in ARTEFACTS[name].cells if replay.rounds(cell)]
+def replayed(names):
+    """Data and partitions of the cells that a replay of those artefacts may take."""
+    cells = [cell for name in names for cell in ARTEFACTS[name].cells if replay.rounds(cell)]
     files = [path for cell in cells for path in (*data_files(cell.dataset), partition_file(cell))]
     return [ancient(path) for path in dict.fromkeys(files)]

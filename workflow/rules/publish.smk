@@ -21,7 +21,7 @@ rule publish:
 # The paper's records and whichever else are there. The store knows what it lacks, so it is asked each time.
 rule mlflow:
     input:
-        [results(name) for name in PAPER],
+        [records(name) + outputs(name) for name in PAPER],  # not ancient: see `audit`
     log:
         "logs/publish.log",
     retries: 0

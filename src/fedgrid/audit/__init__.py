@@ -6,37 +6,45 @@ note informs. No module here imports the engine: whether a record's curve is wha
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from fedgrid.audit.campaign import Campaign, Finding
-from fedgrid.audit.origins import data, mixed, origin, partitions
-from fedgrid.audit.records import damaged, edges, missing, readings, settings, undeclared
-from fedgrid.audit.seals import unsealed
+from fedgrid.audit.origins import commits, contradictory, data, mixed, origin, partitions
+from fedgrid.audit.readings import edges, readings
+from fedgrid.audit.records import damaged, missing, settings, undeclared
+from fedgrid.audit.seals import uncommitted, unsealed
 from fedgrid.audit.shown import printed, stale
 
-__all__ = ["CHECKS", "Campaign", "Finding", "as_json", "audit", "lines", "text"]
+__all__ = ["CHECKS", "COMMITTED", "Campaign", "Finding", "as_json", "audit", "damaged", "lines", "text"]
 
-CHECKS: tuple[Callable[[Campaign], Iterator[Finding]], ...] = (
+Check = Callable[[Campaign], Iterator[Finding]]
+CHECKS: tuple[Check, ...] = (
     damaged,
     missing,
     undeclared,
     unsealed,
+    uncommitted,
     settings,
     readings,
     edges,
+    contradictory,
     partitions,
     data,
     origin,
+    commits,
     mixed,
     stale,
     printed,
 )
+# Those that look at more than committed files: at data/, at dvc.lock, at git. What they find, clones need not share.
+BESIDE = (uncommitted, partitions, data, commits)
+COMMITTED = tuple(check for check in CHECKS if check not in BESIDE)
 
 
-def audit(campaign: Campaign) -> list[Finding]:
-    """Every check's findings, in the order of the checks."""
-    return list(dict.fromkeys(finding for check in CHECKS for finding in check(campaign)))
+def audit(campaign: Campaign, checks: Sequence[Check] = CHECKS) -> list[Finding]:
+    """Those checks' findings, in their order."""
+    return list(dict.fromkeys(finding for check in checks for finding in check(campaign)))
 
 
 def text(findings: list[Finding], records: int) -> str:

@@ -58,6 +58,13 @@ class Campaign:
         """Where the record of that name lies."""
         return record.path(name, self.folder)
 
-    def command(self, verb: str) -> str:
-        """The command of that verb for this campaign."""
-        return " ".join(["python -m fedgrid", verb, *(one.name for one in self.artefacts if self.name != PAPER)])
+    @property
+    def seal(self) -> str:
+        """The name of the manifest that seals it: where all of it is the paper's, the paper's."""
+        return PAPER if all(artefact.paper for artefact in self.artefacts) else self.name
+
+    @property
+    def sealing(self) -> str:
+        """The command that seals its records."""
+        names = [] if self.seal == PAPER else [artefact.name for artefact in self.artefacts]
+        return " ".join(["python -m fedgrid manifest", *names])

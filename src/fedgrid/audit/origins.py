@@ -1,12 +1,14 @@
 """Where records come from: data and partitions, engine, libraries and machine."""
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fedgrid import fetch, files, provenance
 from fedgrid.audit.campaign import PAPER, Campaign, Finding
+from fedgrid.cells import Cell
 from fedgrid.datasets import CORPORA, DATASETS
 from fedgrid.partition import Partition
 
@@ -26,11 +28,46 @@ ORIGINS = {
 }
 
 
+def contradictory(campaign: Campaign) -> Iterator[Finding]:
+    """All records of a dataset say that it was the same, all of a partition, too: no file need be there to see it."""
+    for what, groups in {"data": by_dataset(campaign), "partition": by_partition(campaign)}.items():
+        for subject, names in groups.items():
+            count = Counter(campaign.records[name]["provenance"][what] for name in names)
+            if len(count) > 1:
+                said = ", ".join(f"{digest[:12]}: {n}" for digest, n in count.most_common())
+                yield Finding(
+                    "contradictory", subject, f"its records have {len(count)} digests of their {what} ({said})"
+                )
+
+
+def by_dataset(campaign: Campaign) -> dict[str, list[str]]:
+    """The names of the records of each dataset."""
+    return grouped(campaign, lambda cell: cell.dataset)
+
+
+def by_partition(campaign: Campaign) -> dict[str, list[str]]:
+    """The names of the records of each partition."""
+    return grouped(campaign, lambda cell: cell.partition_name)
+
+
+def grouped(campaign: Campaign, by: Callable[[Cell], str]) -> dict[str, list[str]]:
+    """The names of the records whose cells have the same."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in campaign.records:
+        groups[by(campaign.cells[name])].append(name)
+    return groups
+
+
+def absent(check: str, folder: Path, names: Iterable[str]) -> Iterator[Finding]:
+    """A note of what is not in that folder to be compared."""
+    if gone := ", ".join(names):
+        yield Finding(check, str(folder), f"not there to be compared: {gone}", note=True)
+
+
 def partitions(campaign: Campaign) -> Iterator[Finding]:
     """Every record's data and partition are those that lie in data/partitions, where they do."""
-    users: dict[Path, list[str]] = defaultdict(list)
-    for name in campaign.records:
-        users[PARTITIONS / f"{campaign.cells[name].partition_name}.npz"].append(name)
+    users = {PARTITIONS / f"{partition}.npz": names for partition, names in by_partition(campaign).items()}
+    yield from absent("partitions", PARTITIONS, sorted(place.stem for place in users if not place.is_file()))
     for place, names in users.items():
         if not place.is_file():
             continue
@@ -51,23 +88,27 @@ def data(campaign: Campaign) -> Iterator[Finding]:
 
     A corpus is trained on as it was encoded: of it, and of large data, the files alone are compared.
     """
-    users: dict[str, list[str]] = defaultdict(list)
-    for name in campaign.records:
-        users[campaign.cells[name].dataset].append(name)
-    for dataset, names in users.items():
+    incomplete = []
+    for dataset, names in by_dataset(campaign).items():
         pinned = {RAW / dataset / file: what for file, what in fetch.read(DECLARED, dataset)[1].items()}
         there = {place: what for place, what in pinned.items() if place.is_file() and what != fetch.UNPINNED}
         faults = [(place, fetch.difference(place, place.suffix, what)) for place, what in there.items()]
         for place, fault in faults:
             if fault:
                 yield Finding("data", str(place), f"{fault} as pinned in {DECLARED}; delete it and fetch again")
-        if dataset in CORPORA or len(there) < len(pinned) or any(fault for _, fault in faults):
-            continue
-        if sum(place.stat().st_size for place in there) <= CHEAP:
-            digest = DATASETS[dataset](RAW / dataset).digest
-            for name in names:
-                if campaign.records[name]["provenance"]["data"] != digest:
-                    yield Finding("data", name, f"it was made with other data than {RAW / dataset} holds")
+        if len(there) < len(pinned):
+            incomplete.append(dataset)
+        elif dataset not in CORPORA and not any(fault for _, fault in faults):
+            yield from made_with_others(campaign, dataset, names, sum(place.stat().st_size for place in there))
+    yield from absent("data", RAW, sorted(incomplete))
+
+
+def made_with_others(campaign: Campaign, dataset: str, names: Iterable[str], size: int) -> Iterator[Finding]:
+    """Records that were made with other data than those in data/raw, where these are not too large to be read."""
+    digest = DATASETS[dataset](RAW / dataset).digest if size <= CHEAP else None
+    for name in names:
+        if digest not in (None, campaign.records[name]["provenance"]["data"]):
+            yield Finding("data", name, f"it was made with other data than {RAW / dataset} holds")
 
 
 def origin(campaign: Campaign) -> Iterator[Finding]:
@@ -79,12 +120,34 @@ def origin(campaign: Campaign) -> Iterator[Finding]:
     made = [one["provenance"] for one in campaign.records.values()]
     if dirty := sum(one["dirty"] is not False for one in made):
         says = "made from uncommitted sources or params: nobody can run them again"
-        yield Finding("origin", f"{dirty} records", says, note=campaign.name != PAPER)
+        yield Finding("origin", f"{dirty} records", says, note=campaign.seal != PAPER)
     here = provenance.engine_digest()
     for engine, count in sorted(Counter(one["engine"] for one in made).items()):
         if engine != here:
             says = f"made by engine sources {engine[:12]}; those here are {here[:12]}"
             yield Finding("origin", f"{count} records", says, note=True)
+
+
+def commits(campaign: Campaign) -> Iterator[Finding]:
+    """Every record's commit is in the repository of the sources.
+
+    One that is not there is a note where not all of the history is, or no git, and where records are anyone's own.
+    """
+    made = Counter(one["provenance"]["commit"] for one in campaign.records.values())
+    lost = [commit for commit in made if commit is not None and not known(commit)]
+    if lost:
+        whole = provenance.git("rev-parse", "--is-shallow-repository") == "false"
+        says = f"made at {', '.join(commit[:12] for commit in sorted(lost))}: not in git's history here"
+        aside = "" if whole else ", which is not the whole"
+        count = sum(made[commit] for commit in lost)
+        yield Finding("commits", f"{count} records", says + aside, note=not whole or campaign.seal != PAPER)
+
+
+def known(commit: str) -> bool:
+    """Whether git has a commit of that name: its digest, nothing else that git would take for one."""
+    return bool(re.fullmatch("[0-9a-f]{40,64}", commit)) and (
+        provenance.git("cat-file", "-e", f"{commit}^{{commit}}") is not None
+    )
 
 
 def mixed(campaign: Campaign) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import numpy as np
 from fedgrid import figures, tables
 from fedgrid.artefacts import Artefact
 from fedgrid.audit.campaign import Campaign, Finding
-from fedgrid.audit.records import unsound
+from fedgrid.audit.readings import unsound
 from fedgrid.entries import entries
 from fedgrid.lines import Line, lines
 
