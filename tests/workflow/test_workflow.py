@@ -256,11 +256,12 @@ def test_rules_are_clean_and_every_target_has_its_jobs(checkout):
     checkout.planned("all", "data", "mlflow", *names)
 
 
-def test_no_job_of_a_cluster_asks_for_longer_than_is_granted_nor_do_eight_cells_that_share_one(checkout):
+def test_no_job_of_a_cluster_asks_for_longer_than_is_granted_nor_do_eight_cells_that_share_one(tmp_path):
     asked = ("snakemake", "quickstart", "--dry-run", "--profile", "profiles/slurm", "--config", "gpu_tasks=[]")
-    output = checkout.run(*asked, "longest=40")
+    tree = clone(tmp_path / "clone")
+    output = tree.run(*asked, "longest=40")
     assert re.findall(r"resources: .*runtime=(\d+), cell=1", output) == ["5"] * 16
-    (line,) = re.findall("partitions.yaml: longest is .*", checkout.run(*asked, "longest=day", fails=True))
+    (line,) = re.findall("partitions.yaml: longest is .*", tree.run(*asked, "longest=day", fails=True))
     assert line == "partitions.yaml: longest is 'day'; it must be minutes, from 1"
 
 
