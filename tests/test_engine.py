@@ -118,9 +118,9 @@ def specified(kind, P, lr, count, dtype, seed=3, **settings):
     return list(islice(rounds, count))
 
 
-def federation(kind, P, dtype=torch.float64, seed=3, **settings):
+def federation(kind, P, dtype=torch.float64, seed=3, device="cpu", **settings):
     model, _, examples = kind
-    data = Examples(*examples(), Inputs(prepare(dtype)))
+    data = Examples(*(tensor.to(device) for tensor in examples()), Inputs(prepare(dtype)))
     return Federation(model, data, P, stream=partial(stream, seed), dtype=dtype, **settings)
 
 
