@@ -14,7 +14,7 @@ from fedgrid.engine import federation as engine
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
 from fedgrid.engine.federation import Federation
-from fedgrid.engine.memory import activations, fitting, replicas_at_once
+from fedgrid.engine.memory import activations, fitting, replicas_at_once, step_bytes
 from fedgrid.engine.steps import Batches, Replicas
 from fedgrid.engine.workers import spread
 from fedgrid.models import CHAR_LSTM, MNIST_2NN, MNIST_CNN, convolutional, dense, recurrent
@@ -394,6 +394,19 @@ def test_activations_are_counted_as_by_hand():
     assert cnn > 28 * 28 * 32 + 14 * 14 * 64  # at least the convolutions' outputs
 
 
+def test_a_step_holds_what_must_be_there_at_once():
+    # hidden layer, logits, their derivative and the hidden layer's; no more than inputs beside, and 8 sums for a bias
+    must = 8 + 5 + 5 + 8
+    assert 4 * 10 * must <= step_bytes(dense(12, 8, 5), (1, 12), 10) < 4 * (10 * (must + 13) + 12)
+
+
+@pytest.mark.parametrize(("B", "gib"), [(50, 5.0), (600, 53.4)])
+def test_a_step_holds_what_was_measured_on_a_gpu(B, gib):
+    """torch.cuda.max_memory_allocated of an H100 in rounds of ten clients' CNNs at four rates, docs/performance.md."""
+    each = 4 * 2 * MNIST_CNN.parameters + step_bytes(MNIST_CNN, (1, 784), B)
+    assert 40 * each / 2**30 == pytest.approx(gib, rel=0.03)
+
+
 def test_a_cpu_stacks_replicas_of_small_models_alone():
     assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), 10, 1) == (5, 1)
     assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), 10, 5) == (1, 5)
@@ -404,7 +417,7 @@ def test_a_cpu_stacks_replicas_of_small_models_alone():
 
 def test_a_gpu_stacks_all_that_fits_rates_before_clients():
     example = torch.zeros(1, 784)
-    each = 4 * (2 * 199_210 + 2 * 10 * activations(MNIST_2NN, (1, 784), torch.float32))  # bytes of a replica
+    each = 4 * 2 * 199_210 + step_bytes(MNIST_2NN, (1, 784), 10)  # bytes of a replica
     assert fitting(MNIST_2NN, example, 10, 5, 50 * each) == (10, 5)
     assert fitting(MNIST_2NN, example, 10, 5, 50 * each - 1) == (9, 5)
     assert fitting(MNIST_2NN, example, 10, 5, 3 * each) == (1, 3)

@@ -1,10 +1,19 @@
 """On a GPU the engine equals the specification too: captured steps, whole cohorts in one stack, nothing by chance."""
 
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 
+from fedgrid.calibrate import examples
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
+from fedgrid.engine.federation import Federation
+from fedgrid.engine.memory import step_bytes
+from fedgrid.models import CHAR_LSTM, MNIST_2NN, MNIST_CNN, WORD_LSTM
+from fedgrid.partition import Partition
+from fedgrid.streams import stream
 from tests.test_engine import KINDS, LRS, SETTINGS, federation, partition, prepare, specified, start
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is there")
@@ -55,3 +64,16 @@ def test_a_gpu_evaluates_as_a_cpu_does(kind):
     there = evaluate(model, w.to(GPU), Examples(x.to(GPU), y.to(GPU), inputs), torch.float64)
     assert there[0] == accuracy
     assert there[1] == pytest.approx(loss, rel=1e-12)
+
+
+@pytest.mark.parametrize(("model", "B"), [(MNIST_CNN, 50), (MNIST_2NN, 600), (CHAR_LSTM, 10), (WORD_LSTM, 8)])
+def test_a_round_takes_the_memory_that_is_reckoned_with(model, B):
+    """Of eight clients at two rates. Not more, or a full stack would not fit; not far less, or it would be small."""
+    data = examples(model, 8 * B, np.random.default_rng(0), GPU)
+    clients = Federation(model, data, Partition(np.arange(8 * B), np.arange(9) * B), 1, 2, B, partial(stream, 0))
+    w, lr = torch.zeros(2, model.parameters, device=GPU), torch.full((2,), 0.1, device=GPU)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    clients.round(1, w, lr)
+    reckoned = 16 * (4 * 2 * model.parameters + step_bytes(model, tuple(clients.example.shape), B))
+    assert 0.8 * reckoned < torch.cuda.max_memory_allocated() - before < 1.1 * reckoned

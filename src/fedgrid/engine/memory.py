@@ -5,12 +5,18 @@ those of large ones step one after another, each by native kernels with its weig
 On a GPU what counts is its memory: everything is stacked that fits.
 """
 
+import weakref
+from collections.abc import Iterable
 from functools import cache
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 
+from fedgrid.engine.steps import descend
 from fedgrid.models import Model
 
 STACKED = 2**20  # parameters, of all replicas together, that a CPU steps at once: 4 MiB in float32
@@ -33,8 +39,8 @@ def replicas_at_once(model: Model, example: Tensor, B: int, rates: int) -> tuple
 
 def fitting(model: Model, example: Tensor, B: int, rates: int, room: int) -> tuple[int, int]:
     """How many clients, and how many of the rates of each, fit into that many bytes: all rates before more clients."""
-    # weights, and as much for what is made of them; what the forward pass keeps, and as much on the way back
-    each = 4 * (2 * model.parameters + 2 * B * activations(model, example.shape, example.dtype))
+    # weights, the flat vector that is made of them, and a step's own numbers
+    each = 4 * 2 * model.parameters + step_bytes(model, example.shape, B)
     if each > room:
         raise ValueError(
             f"a replica of {model.parameters} weights in batches of {B} takes {each >> 20} MiB, and the GPU has "
@@ -48,6 +54,53 @@ def examples_at_once(model: Model, example: Tensor, rates: int) -> int:
     kind = example.device.type
     each = 4 * 2 * activations(model, example.shape, example.dtype) * (rates if kind == "cuda" else 1)
     return min(max(ROOM[kind] // each, 1), PIECE[kind])
+
+
+@cache
+@torch.inference_mode()
+def step_bytes(model: Model, shape: tuple[int, ...], B: int) -> int:
+    """Bytes that a step of one of several replicas makes and holds at once, in batches of B examples of shape (1, …).
+
+    It is taken on PyTorch's meta device, in single precision.
+    """
+    replicas = 2  # one alone has kernels of its own
+    text = model.unroll > 1
+    w = torch.empty(replicas, model.parameters, device="meta")
+    x = torch.empty(replicas, B, *shape[1:], dtype=torch.int64 if text else torch.float32, device="meta")
+    y = torch.empty(replicas, B, *([model.unroll] if text else []), 1, dtype=torch.int64, device="meta")
+    weights, share = model.stacked(w), torch.empty(y.shape, device="meta")
+    with Held(one for mine in weights for one in mine) as held:
+        descend(model, weights, weights, x, y, share)
+    return held.most // replicas
+
+
+class Held(TorchDispatchMode):
+    """Counts the bytes of all tensors made within it that are there at once: `most`. Those given are not counted."""
+
+    def __init__(self, given: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.known = {one.untyped_storage()._cdata for one in given}
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = op(*args, **(kwargs or {}))
+        for one in tree_iter(made):
+            if torch.is_tensor(one):
+                self.count(one.untyped_storage())
+        return made
+
+    def count(self, storage: torch.UntypedStorage) -> None:
+        """Counts it, if it is new, until it is freed."""
+        if storage._cdata not in self.known:
+            self.known.add(storage._cdata)
+            self.now += storage.nbytes()
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self.freed, storage._cdata, storage.nbytes())
+
+    def freed(self, key: int, size: int) -> None:
+        """Forgets it: another may come to lie at its place."""
+        self.known.discard(key)
+        self.now -= size
 
 
 @cache

@@ -131,7 +131,8 @@ class Lstm:
         into[2].sub_(by_rows.sum(1, keepdim=True))
         if self.peephole:
             seen = torch.stack([c[:-1], c[:-1], c[1:]], -2)  # by the gates i, f, o
-            into[3].sub_((by_z[..., [0, 1, 3], :] * seen).sum((0, 2)))
+            by_gates = torch.cat([by_z[..., :2, :], by_z[..., 3:, :]], -2)
+            into[3].sub_((by_gates * seen).sum((0, 2)))
         return by_x
 
     def native(self, x: Tensor) -> bool:
