@@ -161,7 +161,7 @@ def test_a_missing_setting_is_refused_by_its_name(key):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("lr", [0.1, 0.2]), ("K", 1), ("points", 1), ("shared_start", "yes"), ("C", 0.1), ("rounds", 5)]
+    ("key", "value"), [("lr", [0.1, 0.2]), ("K", 1), ("points", 2), ("shared_start", "yes"), ("C", 0.1), ("rounds", 5)]
 )
 def test_a_wrong_setting_of_figure_1_is_refused_by_its_name(key, value):
     assert names(refusal(cell, AVERAGING | {key: value}, "averaging"), key)

@@ -14,7 +14,7 @@ from fedgrid.engine import federation as engine
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
 from fedgrid.engine.federation import Federation
-from fedgrid.engine.memory import activations, fitting, replicas_at_once, step_bytes
+from fedgrid.engine.memory import activations, fitting, replica_bytes, replicas_at_once, step_bytes
 from fedgrid.engine.steps import Batches, Replicas
 from fedgrid.engine.workers import spread
 from fedgrid.models import CHAR_LSTM, MNIST_2NN, MNIST_CNN, convolutional, dense, recurrent
@@ -333,7 +333,7 @@ def test_a_step_never_asks_the_device_for_a_number(kind):
     w, lr = torch.empty(3, model.parameters, device="meta"), torch.empty(3, device="meta")
     replicas = Replicas(model, w, lr, 2, torch.float32)
     x, y = (tensor.view(2, 2, 3, *tensor.shape[1:]).to("meta") for tensor in (prepare(torch.float32)(x), y))
-    replicas.epoch(Batches(x, y, torch.empty(y.shape, device="meta")))
+    replicas.epoch(Batches(x, y, torch.empty(y.shape, device="meta")), [2, 2])
     assert model.flat(replicas.weights).shape == (6, model.parameters)
 
 
@@ -352,7 +352,8 @@ def test_replicas_that_restart_are_those_of_their_new_weights_and_rates(kind):
     assert model.flat(kept.weights).equal(model.flat(new.weights))
     assert model.flat(kept.weights).equal(torch.cat([w, w, w]))
     for replicas in (kept, new):
-        replicas.epoch(federation(KINDS[kind], partition("iid", 10), torch.float32, C=1, E=1, B=4).batches(*ORDER))
+        batches = federation(KINDS[kind], partition("iid", 10), torch.float32, C=1, E=1, B=4).batches(*ORDER)
+        replicas.epoch(batches, [3, 3])
     assert model.flat(kept.weights).equal(model.flat(new.weights))
     assert not model.flat(new.weights).equal(torch.cat([w, w, w]))
 
@@ -401,26 +402,27 @@ def test_a_step_holds_what_must_be_there_at_once():
 
 
 @pytest.mark.parametrize(("B", "gib"), [(50, 5.0), (600, 53.4)])
-def test_a_step_holds_what_was_measured_on_a_gpu(B, gib):
+def test_a_replica_takes_what_was_measured_on_a_gpu(B, gib):
     """torch.cuda.max_memory_allocated of an H100 in rounds of ten clients' CNNs at four rates, docs/performance.md."""
-    each = 4 * 2 * MNIST_CNN.parameters + step_bytes(MNIST_CNN, (1, 784), B)
-    assert 40 * each / 2**30 == pytest.approx(gib, rel=0.03)
+    reckoned = 40 * replica_bytes(MNIST_CNN, torch.zeros(1, 784), B, 600) / 2**30
+    assert gib < reckoned < 1.07 * gib
 
 
 def test_a_cpu_stacks_replicas_of_small_models_alone():
-    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), 10, 1) == (5, 1)
-    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), 10, 5) == (1, 5)
-    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), 10, 13) == (1, 13)
-    assert replicas_at_once(MNIST_CNN, torch.zeros(1, 784), 10, 5) == (1, 1)
-    assert replicas_at_once(CHAR_LSTM, torch.zeros(1, 80, dtype=torch.int64), 10, 5) == (1, 1)
+    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), 10, 600, 1) == (5, 1)
+    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), 10, 600, 5) == (1, 5)
+    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), 10, 600, 13) == (1, 13)
+    assert replicas_at_once(MNIST_CNN, torch.zeros(1, 784), 10, 600, 5) == (1, 1)
+    assert replicas_at_once(CHAR_LSTM, torch.zeros(1, 80, dtype=torch.int64), 10, 600, 5) == (1, 1)
 
 
 def test_a_gpu_stacks_all_that_fits_rates_before_clients():
     example = torch.zeros(1, 784)
-    each = 4 * 2 * 199_210 + step_bytes(MNIST_2NN, (1, 784), 10)  # bytes of a replica
-    assert fitting(MNIST_2NN, example, 10, 5, 50 * each) == (10, 5)
-    assert fitting(MNIST_2NN, example, 10, 5, 50 * each - 1) == (9, 5)
-    assert fitting(MNIST_2NN, example, 10, 5, 3 * each) == (1, 3)
-    assert fitting(MNIST_2NN, example, 10, 5, each) == (1, 1)
-    with pytest.raises(ValueError, match=r"a replica of 199210 weights in batches of 10 takes 1 MiB.* smaller B"):
-        fitting(MNIST_2NN, example, 10, 5, each - 1)
+    each = replica_bytes(MNIST_2NN, example, 10, 600)
+    assert each == 3 * 4 * 199_210 + 2 * 600 * (4 * 784 + 8 + 4) + step_bytes(MNIST_2NN, (1, 784), 10)
+    assert fitting(MNIST_2NN, example, 10, 600, 5, 50 * each) == (10, 5)
+    assert fitting(MNIST_2NN, example, 10, 600, 5, 50 * each - 1) == (9, 5)
+    assert fitting(MNIST_2NN, example, 10, 600, 5, 3 * each) == (1, 3)
+    assert fitting(MNIST_2NN, example, 10, 600, 5, each) == (1, 1)
+    with pytest.raises(ValueError, match=r"a replica of 199210 weights in batches of 10 takes 5 MiB.* smaller B"):
+        fitting(MNIST_2NN, example, 10, 600, 5, each - 1)

@@ -159,7 +159,7 @@ class Averaging(Cell):
         yield from super().bounds()
         yield "lr", len(self.lr) == 1, "one learning rate"
         yield "K", self.K >= 2, "a whole number from 2"
-        yield "points", self.points >= 2, "a whole number from 2"
+        yield "points", self.points >= 3, "a whole number from 3"  # of two, none lies between the parents
 
     @property
     def label(self) -> str:

@@ -147,7 +147,7 @@ def truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.nda
 
 # How a weight of those inputs and outputs starts; the paper is silent.
 INITS: dict[str, Callable[[tuple[int, int], tuple[int, ...], np.random.Generator], np.ndarray]] = {
-    # Glorot & Bengio 2010, uniform: TensorFlow's default
+    # Glorot & Bengio 2010, uniform: the default of TensorFlow from 1.0 on
     "glorot": lambda fans, shape, rng: rng.uniform(-1, 1, shape) * sqrt(6 / sum(fans)),
     # He et al. 2015, normal
     "he": lambda fans, shape, rng: rng.standard_normal(shape) * sqrt(2 / fans[0]),

@@ -1,7 +1,7 @@
 """Layers that see images, (R, batch, height, width, channels).
 
-Kernels are chosen by the number of replicas: a single one has the native convolution, many are one batched matrix
-product.
+Kernels are chosen by the number of replicas: on a CPU a single one has the native convolution, many are one batched
+matrix product. On a GPU it is always that product: cuDNN's backward kernels may sum in another order each time.
 """
 
 from dataclasses import dataclass
@@ -71,8 +71,8 @@ class Conv2d:
         return by_x
 
     def native(self, x: Tensor) -> bool:
-        """Whether the native convolution serves these images (or their columns): one replica, of several channels."""
-        return x.dim() == 5 and len(x) == 1 and self.inputs > 1
+        """Whether the native convolution serves these images (or their columns): one replica's, of several channels."""
+        return x.dim() == 5 and len(x) == 1 and self.inputs > 1 and x.device.type == "cpu"
 
     def columns(self, x: Tensor) -> Tensor:
         """The window around each pixel as a row: (R, batch·height·width, window²·channels)."""

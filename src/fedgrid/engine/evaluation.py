@@ -21,7 +21,7 @@ def evaluate(
     dtype and workers are as in Federation.
     """
     example, _ = data[:1]
-    _, rates = replicas_at_once(model, example, 1, len(w))
+    _, rates = replicas_at_once(model, example, 1, 1, len(w))
     at_once, correct, losses = examples_at_once(model, example, rates), [], []
     for part in slices(len(w), rates):
         judge = partial(judged, model, rounded(model.stacked(w[part]), dtype), w.dtype, data)

@@ -85,9 +85,9 @@ class Federation:
         _, rates = self.at_once(len(w))
         parts = [self.replicas(len(clients), part, w, lr) for part in slices(len(w), rates)]
         for table, draws in self.orders(t, clients):
-            batches = self.batches(table, draws, w.dtype)
+            batches, taking_part = self.batches(table, draws, w.dtype), with_examples(table)
             for part in parts:
-                part.epoch(batches)
+                part.epoch(batches, taking_part)
         return torch.cat([self.model.flat(part.weights).unflatten(0, (len(clients), -1)) for part in parts], 1)
 
     def orders(self, t: int, clients: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -173,8 +173,9 @@ class Federation:
         if rates not in self.fits:
             self.fits.clear()
             self.held.clear()
-            longest = min(self.B, self.partition.largest)
-            self.fits[rates] = replicas_at_once(self.model, self.example, int(longest), rates)
+            longest = self.partition.largest
+            B = int(min(self.B, longest))
+            self.fits[rates] = replicas_at_once(self.model, self.example, B, -(-longest // B) * B, rates)
         return self.fits[rates]
 
     def replicas(self, clients: int, part: slice, w: Tensor, lr: Tensor) -> Replicas:
@@ -187,6 +188,12 @@ class Federation:
             self.held[key] = new
         self.held[key].restart(w[part], lr[part])
         return self.held[key]
+
+
+def with_examples(table: np.ndarray) -> list[int]:
+    """Of each step of the table (steps, clients, B), how many clients there are up to the last that has examples."""
+    there = table[:, ::-1, 0] != NOBODY
+    return (there.shape[1] - there.argmax(1)).tolist()
 
 
 def along(examples: Tensor, y: Tensor) -> Tensor:

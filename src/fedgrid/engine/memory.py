@@ -26,21 +26,20 @@ ROOM = {"cpu": 2**27, "cuda": 2**33}
 PIECE = {"cpu": 1000, "cuda": 100_000}  # examples, at most: so that there is work for every thread
 
 
-def replicas_at_once(model: Model, example: Tensor, B: int, rates: int) -> tuple[int, int]:
-    """How many clients, and how many of the rates of each, step together in batches of B.
+def replicas_at_once(model: Model, example: Tensor, B: int, epoch: int, rates: int) -> tuple[int, int]:
+    """How many clients, and how many of the rates of each, step together in batches of B, by `epoch` examples at most.
 
     example: (1, …), a prepared one, on the device. ValueError where a GPU has no room for a single replica.
     """
     if example.is_cuda:
-        return fitting(model, example, B, rates, free(example.device))
+        return fitting(model, example, B, epoch, rates, free(example.device))
     together = STACKED // model.parameters
     return (max(together // rates, 1), rates) if together > 1 else (1, 1)
 
 
-def fitting(model: Model, example: Tensor, B: int, rates: int, room: int) -> tuple[int, int]:
+def fitting(model: Model, example: Tensor, B: int, epoch: int, rates: int, room: int) -> tuple[int, int]:
     """How many clients, and how many of the rates of each, fit into that many bytes: all rates before more clients."""
-    # weights, the flat vector that is made of them, and a step's own numbers
-    each = 4 * 2 * model.parameters + step_bytes(model, example.shape, B)
+    each = replica_bytes(model, example, B, epoch)
     if each > room:
         raise ValueError(
             f"a replica of {model.parameters} weights in batches of {B} takes {each >> 20} MiB, and the GPU has "
@@ -56,22 +55,28 @@ def examples_at_once(model: Model, example: Tensor, rates: int) -> int:
     return min(max(ROOM[kind] // each, 1), PIECE[kind])
 
 
+def replica_bytes(model: Model, example: Tensor, B: int, epoch: int) -> int:
+    """Bytes that a replica takes on a GPU in epochs of so many examples, in batches of B."""
+    weights = 3 * 4 * model.parameters  # beside its own, its row of the flat vector, gathered twice
+    inputs = 2 * epoch * (example.nbytes + (8 + 4) * model.unroll)  # of all rates, and its own: x, y and shares
+    return weights + inputs + step_bytes(model, example.shape, B)
+
+
 @cache
 @torch.inference_mode()
 def step_bytes(model: Model, shape: tuple[int, ...], B: int) -> int:
-    """Bytes that a step of one of several replicas makes and holds at once, in batches of B examples of shape (1, …).
+    """Bytes that a replica's step makes and holds at once, in batches of B examples of shape (1, …).
 
     It is taken on PyTorch's meta device, in single precision.
     """
-    replicas = 2  # one alone has kernels of its own
     text = model.unroll > 1
-    w = torch.empty(replicas, model.parameters, device="meta")
-    x = torch.empty(replicas, B, *shape[1:], dtype=torch.int64 if text else torch.float32, device="meta")
-    y = torch.empty(replicas, B, *([model.unroll] if text else []), 1, dtype=torch.int64, device="meta")
-    weights, share = model.stacked(w), torch.empty(y.shape, device="meta")
+    weights = model.stacked(torch.empty(1, model.parameters, device="meta"))
+    x = torch.empty(1, B, *shape[1:], dtype=torch.int64 if text else torch.float32, device="meta")
+    y = torch.empty(1, B, *([model.unroll] if text else []), 1, dtype=torch.int64, device="meta")
+    share = torch.empty(y.shape, device="meta")
     with Held(one for mine in weights for one in mine) as held:
         descend(model, weights, weights, x, y, share)
-    return held.most // replicas
+    return held.most
 
 
 class Held(TorchDispatchMode):

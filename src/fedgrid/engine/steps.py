@@ -1,6 +1,6 @@
 """Steps of SGD on a stack of replicas: the clients of a cohort, each at every learning rate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,9 +15,9 @@ Weights = list[list[Tensor]]
 class Batches(NamedTuple):
     """The batches of several steps, of G clients each.
 
-    x: (steps, G, B, …), inputs; y: int64 (steps, G, B, …), classes, −1 where nothing is to be learnt (no example, or
-    padding); share: (steps, G, B, …), the weight of each class in the loss, 0 where y is −1. Over a client's batch they
-    sum to 1, and to less where there is padding.
+    x: (steps, G, B, …), inputs; y: int64 (steps, G, B, …), classes, −1 where nothing is to be learnt (no example, an
+    unknown word, what follows a post); share: (steps, G, B, …), the weight of each class in the loss, 0 where y is −1.
+    Over a client's batch they sum to 1, and to less where a text has steps of which nothing is to be learnt.
     """
 
     x: Tensor
@@ -45,7 +45,7 @@ def descend(model: Model, weights: Weights, into: Weights, x: Tensor, y: Tensor,
     The derivative by the logits is share · (softmax − onehot), in share's precision. The shares of a replica sum to its
     rate, or that part of it which the examples are of a step; of a client without examples, to 0.
     """
-    if share.dim() == 4 and share.device.type == "cpu":  # texts, without their padding; a GPU is asked for no number
+    if share.dim() == 4 and share.device.type == "cpu":  # texts, as far as learnt; a GPU is asked for no number
         steps = length(share.squeeze(-1) != 0)
         x, y, share = (tensor[:, :, :steps] for tensor in (x, y, share))
     logits, kept = model.forward(weights, x)
@@ -70,13 +70,14 @@ class Replicas:
     """G clients at R rates and their weights, which SGD changes where they lie.
 
     A step is captured as a CUDA graph when one of its shape first comes to a GPU, and replayed from then on: one launch
-    in place of a hundred, and nothing waits for the host.
+    in place of a hundred, and nothing waits for the host. No two steps run at once, so the graphs share their memory.
     """
 
     def __init__(self, model: Model, w: Tensor, lr: Tensor, clients: int, dtype: torch.dtype) -> None:
-        self.model, self.lr, self.dtype = model, lr, dtype
+        self.model, self.lr, self.dtype, self.clients = model, lr, dtype, clients
         self.exact = w.dtype == dtype
         self.on_gpu = w.is_cuda
+        self.pool = torch.cuda.graph_pool_handle() if w.is_cuda else None
         self.weights = model.stacked(w.repeat(clients, 1))
         self.captured: dict[torch.Size, tuple[list[Tensor], Callable[[], None]]] = {}
 
@@ -87,16 +88,24 @@ class Replicas:
             for here, there in zip(mine, given, strict=True):
                 here.unflatten(0, (-1, len(w))).copy_(there)
 
-    def epoch(self, batches: Batches) -> None:
-        """w_k ← w_k − η∇ℓ(w_k; b) for each replica and each of its batches."""
+    def epoch(self, batches: Batches, clients: Sequence[int]) -> None:
+        """w_k ← w_k − η∇ℓ(w_k; b) for each replica and each of its batches.
+
+        clients: of each step, how many of the clients, from the first on, have examples; the others stay as they are.
+        """
         step = self.replay if self.on_gpu else self.step
-        for x, y, share in zip(*replicated(batches, self.lr), strict=True):
-            step(x, y, share)
+        for batch, taking_part in zip(zip(*replicated(batches, self.lr), strict=True), clients, strict=True):
+            some = self.together(taking_part) * len(self.lr)
+            step(*(tensor[:some] for tensor in batch))
+
+    def together(self, clients: int) -> int:
+        """How many clients step where so many have examples: on a GPU a power of two, since each number is a graph."""
+        return min(1 << (clients - 1).bit_length(), self.clients) if self.on_gpu else clients
 
     def step(self, x: Tensor, y: Tensor, share: Tensor) -> None:
-        """One step, kernel by kernel: x (G·R, B, …), y and share (G·R, B, …, 1)."""
-        weights = self.weights if self.exact else rounded(self.weights, self.dtype)
-        descend(self.model, weights, self.weights, x, y, share)
+        """One step of the first replicas, kernel by kernel: x (replicas, B, …), y and share (replicas, B, …, 1)."""
+        mine = [[weight[: len(x)] for weight in layer] for layer in self.weights]
+        descend(self.model, mine if self.exact else rounded(mine, self.dtype), mine, x, y, share)
 
     def replay(self, *given: Tensor) -> None:
         """One step by its graph, captured at need."""
@@ -118,6 +127,6 @@ class Replicas:
                 self.step(*held)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self.pool):
             self.step(*held)
         return held, graph.replay
