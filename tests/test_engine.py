@@ -14,10 +14,18 @@ from fedgrid.engine import federation as engine
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
 from fedgrid.engine.federation import Federation
-from fedgrid.engine.memory import activations, fitting, replica_bytes, replicas_at_once, step_bytes
+from fedgrid.engine.memory import (
+    Epoch,
+    activations,
+    examples_at_once,
+    fitting,
+    replica_bytes,
+    replicas_at_once,
+    step_bytes,
+)
 from fedgrid.engine.steps import Batches, Replicas
 from fedgrid.engine.workers import spread
-from fedgrid.models import CHAR_LSTM, MNIST_2NN, MNIST_CNN, convolutional, dense, recurrent
+from fedgrid.models import CHAR_LSTM, CIFAR_CNN, MNIST_2NN, MNIST_CNN, convolutional, dense, recurrent
 from fedgrid.partition import PARTITIONS, Partition, draw
 from fedgrid.streams import stream
 
@@ -395,6 +403,12 @@ def test_activations_are_counted_as_by_hand():
     assert cnn > 28 * 28 * 32 + 14 * 14 * 64  # at least the convolutions' outputs
 
 
+def test_a_cpu_sums_pieces_of_a_size_that_a_kernels_memory_on_a_gpu_does_not_move():
+    """Sums depend on it, and the records of FedSGD and every loss with them."""
+    assert examples_at_once(MNIST_CNN, torch.zeros(1, 784), 4) == 95
+    assert examples_at_once(CIFAR_CNN, torch.zeros(1, 24, 24, 3), 1) == 64
+
+
 def test_a_step_holds_what_must_be_there_at_once():
     # hidden layer, logits, their derivative and the hidden layer's; no more than inputs beside, and 8 sums for a bias
     must = 8 + 5 + 5 + 8
@@ -404,25 +418,27 @@ def test_a_step_holds_what_must_be_there_at_once():
 @pytest.mark.parametrize(("B", "gib"), [(50, 5.0), (600, 53.4)])
 def test_a_replica_takes_what_was_measured_on_a_gpu(B, gib):
     """torch.cuda.max_memory_allocated of an H100 in rounds of ten clients' CNNs at four rates, docs/performance.md."""
-    reckoned = 40 * replica_bytes(MNIST_CNN, torch.zeros(1, 784), B, 600) / 2**30
+    reckoned = 40 * replica_bytes(MNIST_CNN, torch.zeros(1, 784), Epoch(B, 600)) / 2**30
     assert gib < reckoned < 1.07 * gib
 
 
 def test_a_cpu_stacks_replicas_of_small_models_alone():
-    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), 10, 600, 1) == (5, 1)
-    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), 10, 600, 5) == (1, 5)
-    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), 10, 600, 13) == (1, 13)
-    assert replicas_at_once(MNIST_CNN, torch.zeros(1, 784), 10, 600, 5) == (1, 1)
-    assert replicas_at_once(CHAR_LSTM, torch.zeros(1, 80, dtype=torch.int64), 10, 600, 5) == (1, 1)
+    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), Epoch(10, 600), 1) == (5, 1)
+    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), Epoch(10, 600), 5) == (1, 5)
+    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), Epoch(10, 600), 13) == (1, 13)
+    assert replicas_at_once(MNIST_CNN, torch.zeros(1, 784), Epoch(10, 600), 5) == (1, 1)
+    assert replicas_at_once(CHAR_LSTM, torch.zeros(1, 80, dtype=torch.int64), Epoch(10, 600), 5) == (1, 1)
 
 
 def test_a_gpu_stacks_all_that_fits_rates_before_clients():
     example = torch.zeros(1, 784)
-    each = replica_bytes(MNIST_2NN, example, 10, 600)
-    assert each == 3 * 4 * 199_210 + 2 * 600 * (4 * 784 + 8 + 4) + step_bytes(MNIST_2NN, (1, 784), 10)
-    assert fitting(MNIST_2NN, example, 10, 600, 5, 50 * each) == (10, 5)
-    assert fitting(MNIST_2NN, example, 10, 600, 5, 50 * each - 1) == (9, 5)
-    assert fitting(MNIST_2NN, example, 10, 600, 5, 3 * each) == (1, 3)
-    assert fitting(MNIST_2NN, example, 10, 600, 5, each) == (1, 1)
+    each = replica_bytes(MNIST_2NN, example, Epoch(10, 600))
+    assert each == 3 * 4 * 199_210 + (2 * 600 + 10) * (4 * 784 + 8 + 4) + step_bytes(MNIST_2NN, (1, 784), 10)
+    assert fitting(MNIST_2NN, example, Epoch(10, 600), 5, 50 * each) == (10, 5)
+    assert fitting(MNIST_2NN, example, Epoch(10, 600), 5, 50 * each - 1) == (9, 5)
+    assert fitting(MNIST_2NN, example, Epoch(10, 600), 5, 3 * each) == (1, 3)
+    assert fitting(MNIST_2NN, example, Epoch(10, 600), 5, each) == (1, 1)
+    twice = replica_bytes(MNIST_2NN, example, Epoch(10, 600, alike=False)) - each
+    assert twice == step_bytes(MNIST_2NN, (1, 784), 10)  # a narrower step is captured beside the full one
     with pytest.raises(ValueError, match=r"a replica of 199210 weights in batches of 10 takes 5 MiB.* smaller B"):
-        fitting(MNIST_2NN, example, 10, 600, 5, each - 1)
+        fitting(MNIST_2NN, example, Epoch(10, 600), 5, each - 1)

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from fedgrid.calibrate import examples
+from fedgrid.engine import federation as engine
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
 from fedgrid.engine.federation import Federation
-from fedgrid.engine.memory import replica_bytes
+from fedgrid.engine.memory import Epoch, replica_bytes
 from fedgrid.models import CHAR_LSTM, MNIST_2NN, MNIST_CNN, WORD_LSTM
 from fedgrid.partition import Partition
 from fedgrid.streams import stream
@@ -18,11 +19,6 @@ from tests.test_engine import KINDS, LRS, SETTINGS, federation, partition, prepa
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is there")
 GPU = torch.device("cuda")
-
-
-@pytest.fixture(autouse=True)
-def float32_means_float32(monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn.conv, "fp32_precision", "ieee")
 
 
 def raced(kind, P, dtype, count=5, lrs=LRS, **settings):
@@ -40,6 +36,25 @@ def raced(kind, P, dtype, count=5, lrs=LRS, **settings):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gpu_equals_the_specification(kind, settings, divided):
     P = partition(divided, 10)
+    laps = raced(KINDS[kind], P, torch.float64, **settings)
+    for r, lr in enumerate(LRS):
+        for ours, theirs in zip(laps, specified(KINDS[kind], P, lr, 5, torch.float64, **settings), strict=True):
+            torch.testing.assert_close(ours[r], theirs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_equals_the_specification_for_a_single_replica(kind):
+    P, settings = partition("shards_unbalanced", 10), {"C": 0, "E": 2, "B": 5}
+    laps = raced(KINDS[kind], P, torch.float64, lrs=(0.3,), **settings)
+    for ours, theirs in zip(laps, specified(KINDS[kind], P, 0.3, 5, torch.float64, **settings), strict=True):
+        torch.testing.assert_close(ours[0], theirs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_equals_the_specification_where_a_cohort_does_not_fit_at_once(kind, monkeypatch):
+    """Groups of three clients, the last of one, at two rates and then one."""
+    monkeypatch.setattr(engine, "replicas_at_once", lambda *_: (3, 2))
+    P, settings = partition("shards_unbalanced", 10), {"C": 0.4, "E": 2, "B": 5}
     laps = raced(KINDS[kind], P, torch.float64, **settings)
     for r, lr in enumerate(LRS):
         for ours, theirs in zip(laps, specified(KINDS[kind], P, lr, 5, torch.float64, **settings), strict=True):
@@ -72,8 +87,9 @@ def test_a_round_takes_the_memory_that_is_reckoned_with(model, B):
     data = examples(model, 8 * B, np.random.default_rng(0), GPU)
     clients = Federation(model, data, Partition(np.arange(8 * B), np.arange(9) * B), 1, 2, B, partial(stream, 0))
     w, lr = torch.zeros(2, model.parameters, device=GPU), torch.full((2,), 0.1, device=GPU)
+    Federation(model, data, Partition(np.arange(B), np.array([0, B])), 1, 2, B, partial(stream, 0)).round(1, w, lr)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     clients.round(1, w, lr)
-    reckoned = 16 * replica_bytes(model, clients.example, B, B)
+    reckoned = 16 * replica_bytes(model, clients.example, Epoch(B, B))
     assert 0.7 * reckoned < torch.cuda.max_memory_allocated() - before < 1.05 * reckoned

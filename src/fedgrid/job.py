@@ -86,11 +86,14 @@ def device(cell: Cell) -> torch.device:
     return race.CPU
 
 
-def workers() -> int:
-    """How many threads share a cell's work on a CPU: OMP_NUM_THREADS, which a rule's `threads` sets; 1 if it is unset.
+def workers(cell: Cell) -> int:
+    """How many threads share a cell's work: one where a GPU trains its clients together.
 
-    Each computes alone, so that a curve depends neither on their number nor on what runs beside them.
+    On a CPU it is OMP_NUM_THREADS, which a rule's `threads` sets; 1 if it is unset. Each computes alone, so that a
+    curve depends neither on their number nor on what runs beside them.
     """
+    if device(cell) != race.CPU:
+        return 1
     wanted = os.environ.get("OMP_NUM_THREADS", "1")
     if not (wanted.isdecimal() and int(wanted)):
         raise ValueError(f"OMP_NUM_THREADS is {wanted!r}; it must be a whole number from 1")
@@ -159,7 +162,7 @@ def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints:
     The same call later resumes there.
     """
     torch.set_num_threads(1)  # within an operation: there, threads would wait for one another
-    threads = workers() if device(cell) == race.CPU else 1  # a GPU's clients are trained together
+    threads = workers(cell)
     dataset = load_data(cell.dataset, raw)
     drawn = read_partition(partitions / f"{cell.partition_name}.npz", dataset)
     who = identity(cell, dataset, drawn)

@@ -170,16 +170,8 @@ def initial_weights(model: Model, init: str, rng: np.random.Generator) -> Tensor
                 inputs = fans
                 drawn.append(INITS[init](fans, shape, rng))
             else:
-                drawn.append(INITS[init](inputs, shape, rng) if init == "torch" else biases(layer, shape, own))
+                drawn.append(INITS[init](inputs, shape, rng) if init == "torch" else np.full(shape, own.bias))
     return torch.from_numpy(np.concatenate([values.ravel() for values in drawn]))
-
-
-def biases(layer: Layer, shape: tuple[int, ...], own: Start) -> np.ndarray:
-    """Zero, or what the tutorial has; an LSTM's forget gate is open at first, by 1, as TensorFlow's cell has it."""
-    start = np.full(shape, own.bias)
-    if isinstance(layer, Lstm):
-        start[:, layer.units : 2 * layer.units] = 1.0
-    return start
 
 
 # MNIST 2NN (section 3): 199,210 parameters.

@@ -39,6 +39,11 @@ class Partition(Sequence[np.ndarray]):
         """The largest n_k."""
         return int(np.diff(self.offsets).max())
 
+    def alike(self, B: float) -> bool:
+        """Whether all clients take as many steps an epoch, in batches of B."""
+        n_k = np.diff(self.offsets)
+        return bool(np.ptp(np.ceil(n_k / min(B, self.largest))) == 0)
+
     @property
     def digest(self) -> str:
         """sha256 of indices and offsets, in hexadecimal."""

@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -98,9 +98,9 @@ def again(cell: Cell) -> dict[str, Any]:
     with locks.own_gpu():
         if isinstance(cell, Averaging):
             _, final = averaging.parents(cell, data, drawn, job.device(cell))
-            return averaging.averages(replace(cell, points=2), data, final, job.workers())
+            return averaging.averages(cell, data, final, job.workers(cell), points=2)
         assert isinstance(cell, Race)
-        for lap in race.laps(cell, data, drawn, race.start(cell), job.device(cell), job.workers()):
+        for lap in race.laps(cell, data, drawn, race.start(cell), job.device(cell), job.workers(cell)):
             if lap.t == rounds(cell):
                 break
     curves = {"rounds": lap.rounds, "rates": [job.finite(asdict(rate)) for rate in lap.rates]}
@@ -109,7 +109,7 @@ def again(cell: Cell) -> dict[str, Any]:
 
 def elsewhere(cell: Cell, made: Mapping[str, Any]) -> list[str]:
     """What decides the bits and is not as it was when a record of that provenance was made."""
-    machine = provenance.hardware(job.device(cell), job.workers())
+    machine = provenance.hardware(job.device(cell), job.workers(cell))
     here = {"engine": provenance.engine_digest(), "libraries": provenance.libraries(), "hardware": machine}
     return [what for what in DECIDING if said(made, ORIGINS[what]) != said(here, ORIGINS[what])]
 

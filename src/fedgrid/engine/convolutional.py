@@ -72,7 +72,7 @@ class Conv2d:
 
     def native(self, x: Tensor) -> bool:
         """Whether the native convolution serves these images (or their columns): one replica's, of several channels."""
-        return x.dim() == 5 and len(x) == 1 and self.inputs > 1 and x.device.type == "cpu"
+        return x.dim() == 5 and len(x) == 1 and self.inputs > 1 and x.device.type != "cuda"
 
     def columns(self, x: Tensor) -> Tensor:
         """The window around each pixel as a row: (R, batch·height·width, window²·channels)."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedgrid import fedavg
 from fedgrid.engine.examples import Examples
-from fedgrid.engine.memory import examples_at_once, replicas_at_once
+from fedgrid.engine.memory import Epoch, examples_at_once, replicas_at_once
 from fedgrid.engine.steps import Batches, Replicas, Weights, descend, replicated, rounded
 from fedgrid.engine.workers import slices, spread
 from fedgrid.models import Model
@@ -139,7 +139,7 @@ class Federation:
         here = self.data.x.device
         chosen, drawn = torch.from_numpy(b).to(here), torch.from_numpy(draws).to(here)
         share = self.shares(torch.from_numpy(n_k).to(here), self.data.y[chosen], w.dtype)
-        _, rates = self.at_once(len(w))
+        _, rates = replicas_at_once(self.model, self.example, Epoch(1, 1), len(w))
         after, at_once = w.clone(), examples_at_once(self.model, self.example, rates)
         for part in slices(len(w), rates):
             pieces = [(chosen[some], drawn[some], share[some]) for some in slices(len(chosen), at_once)]
@@ -173,19 +173,19 @@ class Federation:
         if rates not in self.fits:
             self.fits.clear()
             self.held.clear()
-            longest = self.partition.largest
-            B = int(min(self.B, longest))
-            self.fits[rates] = replicas_at_once(self.model, self.example, B, -(-longest // B) * B, rates)
+            longest, alike = self.partition.largest, self.partition.alike(self.B)
+            epoch = Epoch(int(min(self.B, longest)), longest, alike)
+            self.fits[rates] = replicas_at_once(self.model, self.example, epoch, rates)
         return self.fits[rates]
 
     def replicas(self, clients: int, part: slice, w: Tensor, lr: Tensor) -> Replicas:
         """The replicas of that many clients at those of the rates, all starting from w."""
         key = clients, part.start, part.stop
+        if not w.is_cuda:  # a graph is worth keeping, an allocation is not
+            return Replicas(self.model, w[part], lr[part], clients, self.dtype)
         if key not in self.held:
-            new = Replicas(self.model, w[part], lr[part], clients, self.dtype)
-            if not w.is_cuda:  # a graph is worth keeping, an allocation is not
-                return new
-            self.held[key] = new
+            pool = next((other.pool for other in self.held.values()), None) or torch.cuda.graph_pool_handle()
+            self.held[key] = Replicas(self.model, w[part], lr[part], clients, self.dtype, pool)
         self.held[key].restart(w[part], lr[part])
         return self.held[key]
 

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterable
 from functools import cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,27 +22,35 @@ from fedgrid.models import Model
 STACKED = 2**20  # parameters, of all replicas together, that a CPU steps at once: 4 MiB in float32
 SHARE = 0.8  # of the memory that is free on a GPU
 # Bytes of activations made at once where weights stand still. Not what happens to be free: sums depend on it.
-ROOM = {"cpu": 2**27, "cuda": 2**33}
+ROOM = {"cpu": 2**27, "cuda": 2**32}
 PIECE = {"cpu": 1000, "cuda": 100_000}  # examples, at most: so that there is work for every thread
 
 
-def replicas_at_once(model: Model, example: Tensor, B: int, epoch: int, rates: int) -> tuple[int, int]:
-    """How many clients, and how many of the rates of each, step together in batches of B, by `epoch` examples at most.
+class Epoch(NamedTuple):
+    """A client's epoch: of n examples at most, in batches of B at most; alike: every client takes as many steps."""
+
+    B: int
+    n: int
+    alike: bool = True
+
+
+def replicas_at_once(model: Model, example: Tensor, epoch: Epoch, rates: int) -> tuple[int, int]:
+    """How many clients, and how many of the rates of each, step together through such an epoch.
 
     example: (1, …), a prepared one, on the device. ValueError where a GPU has no room for a single replica.
     """
     if example.is_cuda:
-        return fitting(model, example, B, epoch, rates, free(example.device))
+        return fitting(model, example, epoch, rates, free(example.device))
     together = STACKED // model.parameters
     return (max(together // rates, 1), rates) if together > 1 else (1, 1)
 
 
-def fitting(model: Model, example: Tensor, B: int, epoch: int, rates: int, room: int) -> tuple[int, int]:
+def fitting(model: Model, example: Tensor, epoch: Epoch, rates: int, room: int) -> tuple[int, int]:
     """How many clients, and how many of the rates of each, fit into that many bytes: all rates before more clients."""
-    each = replica_bytes(model, example, B, epoch)
+    each = replica_bytes(model, example, epoch)
     if each > room:
         raise ValueError(
-            f"a replica of {model.parameters} weights in batches of {B} takes {each >> 20} MiB, and the GPU has "
+            f"a replica of {model.parameters} weights in batches of {epoch.B} takes {each >> 20} MiB, and the GPU has "
             f"{room >> 20} MiB to give; choose a smaller B or a larger GPU"
         )
     return max(room // each // rates, 1), min(room // each, rates)
@@ -51,32 +59,37 @@ def fitting(model: Model, example: Tensor, B: int, epoch: int, rates: int, room:
 def examples_at_once(model: Model, example: Tensor, rates: int) -> int:
     """How many examples pass through the model together where its weights stand still, each at that many rates."""
     kind = example.device.type
-    each = 4 * 2 * activations(model, example.shape, example.dtype) * (rates if kind == "cuda" else 1)
+    stacked = rates if kind == "cuda" else 1
+    each = 4 * 2 * activations(model, example.shape, example.dtype, stacked) * stacked
     return min(max(ROOM[kind] // each, 1), PIECE[kind])
 
 
-def replica_bytes(model: Model, example: Tensor, B: int, epoch: int) -> int:
-    """Bytes that a replica takes on a GPU in epochs of so many examples, in batches of B."""
+def replica_bytes(model: Model, example: Tensor, epoch: Epoch) -> int:
+    """Bytes that a replica takes on a GPU through such an epoch."""
     weights = 3 * 4 * model.parameters  # beside its own, its row of the flat vector, gathered twice
-    inputs = 2 * epoch * (example.nbytes + (8 + 4) * model.unroll)  # of all rates, and its own: x, y and shares
-    return weights + inputs + step_bytes(model, example.shape, B)
+    examples = 2 * epoch.n + epoch.B  # its client's, the same for its rate, and those of the step
+    inputs = examples * (example.nbytes + (8 + 4) * model.unroll)  # x, y and shares
+    # While a narrower step is captured, the memory of the full one is its graph's.
+    steps = (1 if epoch.alike else 2) * step_bytes(model, example.shape, epoch.B)
+    return weights + inputs + steps
 
 
 @cache
 @torch.inference_mode()
 def step_bytes(model: Model, shape: tuple[int, ...], B: int) -> int:
-    """Bytes that a replica's step makes and holds at once, in batches of B examples of shape (1, …).
+    """Bytes that a replica's step in a stack makes and holds at once, in batches of B examples of shape (1, …).
 
     It is taken on PyTorch's meta device, in single precision.
     """
+    replicas = 2  # one alone has kernels of its own
     text = model.unroll > 1
-    weights = model.stacked(torch.empty(1, model.parameters, device="meta"))
-    x = torch.empty(1, B, *shape[1:], dtype=torch.int64 if text else torch.float32, device="meta")
-    y = torch.empty(1, B, *([model.unroll] if text else []), 1, dtype=torch.int64, device="meta")
+    weights = model.stacked(torch.empty(replicas, model.parameters, device="meta"))
+    x = torch.empty(replicas, B, *shape[1:], dtype=torch.int64 if text else torch.float32, device="meta")
+    y = torch.empty(replicas, B, *([model.unroll] if text else []), 1, dtype=torch.int64, device="meta")
     share = torch.empty(y.shape, device="meta")
     with Held(one for mine in weights for one in mine) as held:
         descend(model, weights, weights, x, y, share)
-    return held.most
+    return held.most // replicas
 
 
 class Held(TorchDispatchMode):
@@ -109,21 +122,26 @@ class Held(TorchDispatchMode):
 
 
 @cache
-def activations(model: Model, shape: tuple[int, ...], dtype: torch.dtype) -> int:
-    """How many numbers the forward pass of one example of shape (1, …) makes and keeps.
+def activations(model: Model, shape: tuple[int, ...], dtype: torch.dtype, replicas: int = 1) -> int:
+    """How many numbers the forward pass of one example of shape (1, …) makes and keeps, for one of so many replicas.
 
     It is asked of PyTorch's meta device, which has shapes and no numbers.
     """
-    counted, x = 0, torch.empty(shape, dtype=dtype, device="meta").unsqueeze(0)
-    w = torch.empty(1, model.parameters, dtype=dtype if dtype.is_floating_point else torch.float32, device="meta")
-    for layer, weights in zip(model.layers, model.weights(w), strict=True):
-        x, kept = layer.forward(weights, x)
+    counted, x = 0, torch.empty((replicas, *shape), dtype=dtype, device="meta")
+    weights = dtype if dtype.is_floating_point else torch.float32
+    w = torch.empty(replicas, model.parameters, dtype=weights, device="meta")
+    for layer, mine in zip(model.layers, model.weights(w), strict=True):
+        x, kept = layer.forward(mine, x)
         tensors = {id(one): one for one in (x, *(kept if isinstance(kept, tuple) else [kept])) if torch.is_tensor(one)}
         counted += sum(prod(one.shape) for one in tensors.values())
-    return counted
+    return counted // replicas
 
 
 def free(device: torch.device) -> int:
-    """Bytes to fill on a GPU: what is free there, with what PyTorch keeps for itself, but for a reserve."""
+    """Bytes to fill on a GPU: what is free there, with what PyTorch keeps for itself, but for a reserve.
+
+    Evaluation must find room in the reserve.
+    """
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(SHARE * (torch.cuda.mem_get_info(device)[0] + kept))
+    there = torch.cuda.mem_get_info(device)[0] + kept
+    return int(min(SHARE * there, there - ROOM["cuda"]))

@@ -1,7 +1,7 @@
 """Steps of SGD on a stack of replicas: the clients of a cohort, each at every learning rate."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from fedgrid.models import Model
 
 WARM_UP = 3  # steps before a capture, in which the GPU's libraries choose their kernels
 Weights = list[list[Tensor]]
+Pool = Any  # torch's handle of the memory of CUDA graphs
 
 
 class Batches(NamedTuple):
@@ -70,16 +71,18 @@ class Replicas:
     """G clients at R rates and their weights, which SGD changes where they lie.
 
     A step is captured as a CUDA graph when one of its shape first comes to a GPU, and replayed from then on: one launch
-    in place of a hundred, and nothing waits for the host. No two steps run at once, so the graphs share their memory.
+    in place of a hundred, and nothing waits for the host. pool: memory that graphs share of which no two run at once.
     """
 
-    def __init__(self, model: Model, w: Tensor, lr: Tensor, clients: int, dtype: torch.dtype) -> None:
-        self.model, self.lr, self.dtype, self.clients = model, lr, dtype, clients
+    def __init__(
+        self, model: Model, w: Tensor, lr: Tensor, clients: int, dtype: torch.dtype, pool: Pool = None
+    ) -> None:
+        self.model, self.lr, self.dtype, self.clients, self.pool = model, lr, dtype, clients, pool
         self.exact = w.dtype == dtype
         self.on_gpu = w.is_cuda
-        self.pool = torch.cuda.graph_pool_handle() if w.is_cuda else None
         self.weights = model.stacked(w.repeat(clients, 1))
-        self.captured: dict[torch.Size, tuple[list[Tensor], Callable[[], None]]] = {}
+        self.held: dict[torch.Size, list[Tensor]] = {}  # a step's numbers, by the shape of a batch
+        self.captured: dict[torch.Size, Callable[[], None]] = {}
 
     def restart(self, w: Tensor, lr: Tensor) -> None:
         """Every client from the weights w (R, parameters), at the rates lr (R,) of another round."""
@@ -104,29 +107,34 @@ class Replicas:
 
     def step(self, x: Tensor, y: Tensor, share: Tensor) -> None:
         """One step of the first replicas, kernel by kernel: x (replicas, B, …), y and share (replicas, B, …, 1)."""
-        mine = [[weight[: len(x)] for weight in layer] for layer in self.weights]
+        mine = self.weights
+        if len(x) < self.clients * len(self.lr):
+            mine = [[weight[: len(x)] for weight in layer] for layer in mine]
         descend(self.model, mine if self.exact else rounded(mine, self.dtype), mine, x, y, share)
 
     def replay(self, *given: Tensor) -> None:
         """One step by its graph, captured at need."""
         shape = given[0].shape
+        if shape[1:] not in self.held:
+            every = self.clients * len(self.lr)
+            self.held[shape[1:]] = [one.new_zeros(every, *one.shape[1:]) for one in given]
+        held = [one[: shape[0]] for one in self.held[shape[1:]]]
         if shape not in self.captured:
-            self.captured[shape] = self.capture(*given)
-        held, launch = self.captured[shape]
+            self.captured[shape] = self.capture(*held)
         for there, here in zip(held, given, strict=True):
             there.copy_(here)
-        launch()
+        self.captured[shape]()
 
-    def capture(self, x: Tensor, y: Tensor, share: Tensor) -> tuple[list[Tensor], Callable[[], None]]:
-        """Where such a step's numbers are to be put, and its launch. Shares of 0 leave the weights as they are."""
-        held = [x.clone(), y.clone(), torch.zeros_like(share)]
+    def capture(self, x: Tensor, y: Tensor, share: Tensor) -> Callable[[], None]:
+        """The launch of such a step of what then lies there. Shares of 0 leave the weights as they are."""
+        share.zero_()
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(WARM_UP):
-                self.step(*held)
+                self.step(x, y, share)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool):
-            self.step(*held)
-        return held, graph.replay
+            self.step(x, y, share)
+        return graph.replay
