@@ -132,13 +132,13 @@ def federation(kind, P, dtype=torch.float64, seed=3, device="cpu", **settings):
     return Federation(model, data, P, stream=partial(stream, seed), dtype=dtype, **settings)
 
 
-def raced(kind, P, lrs, count, dtype, **settings):
+def raced(kind, P, lrs, count, dtype, device="cpu", **settings):
     """The same by the engine, for all learning rates together: count tensors (R, parameters)."""
-    clients = federation(kind, P, dtype, **settings)
-    w, lr, laps = start(kind[0], dtype).repeat(len(lrs), 1), torch.tensor(lrs, dtype=dtype), []
+    clients = federation(kind, P, dtype, device=device, **settings)
+    w, lr, laps = start(kind[0], dtype).repeat(len(lrs), 1).to(device), torch.tensor(lrs, dtype=dtype).to(device), []
     for t in range(1, count + 1):
         w, _ = clients.round(t, w, lr)
-        laps.append(w)
+        laps.append(w.cpu())
     return laps
 
 
@@ -147,9 +147,9 @@ def partition(kind, K):
     return draw(kind, images(1)()[1].numpy(), K, stream(0, "partition"), np.array([0, *clients, N]))
 
 
-def distance(kind, P, dtype, count=5, lrs=LRS, **settings):
+def distance(kind, P, dtype, count=5, lrs=LRS, device="cpu", **settings):
     """The farthest that engine and specification are apart, in any round, rate and weight; both went somewhere."""
-    laps = raced(kind, P, lrs, count, dtype, **settings)
+    laps = raced(kind, P, lrs, count, dtype, device, **settings)
     apart = 0.0
     for r, lr in enumerate(lrs):
         for ours, theirs in zip(laps, specified(kind, P, lr, count, dtype, **settings), strict=True):
@@ -403,8 +403,8 @@ def test_activations_are_counted_as_by_hand():
     assert cnn > 28 * 28 * 32 + 14 * 14 * 64  # at least the convolutions' outputs
 
 
-def test_a_cpu_sums_pieces_of_a_size_that_a_kernels_memory_on_a_gpu_does_not_move():
-    """Sums depend on it, and the records of FedSGD and every loss with them."""
+def test_the_pieces_that_a_cpu_sums_keep_their_size():
+    """The records of FedSGD, and every loss, depend on it by their last bits."""
     assert examples_at_once(MNIST_CNN, torch.zeros(1, 784), 4) == 95
     assert examples_at_once(CIFAR_CNN, torch.zeros(1, 24, 24, 3), 1) == 64
 

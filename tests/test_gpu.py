@@ -15,39 +15,23 @@ from fedgrid.engine.memory import Epoch, replica_bytes
 from fedgrid.models import CHAR_LSTM, MNIST_2NN, MNIST_CNN, WORD_LSTM
 from fedgrid.partition import Partition
 from fedgrid.streams import stream
-from tests.test_engine import KINDS, LRS, SETTINGS, federation, partition, prepare, specified, start
+from tests.test_engine import KINDS, LRS, SETTINGS, distance, partition, prepare, raced, start
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is there")
 GPU = torch.device("cuda")
-
-
-def raced(kind, P, dtype, count=5, lrs=LRS, **settings):
-    """w_1, …, w_count (R, parameters) of a federation whose data lie on the GPU, brought back from there."""
-    clients = federation(kind, P, dtype, device=GPU, **settings)
-    w, lr, laps = start(kind[0], dtype).repeat(len(lrs), 1).to(GPU), torch.tensor(lrs, dtype=dtype, device=GPU), []
-    for t in range(1, count + 1):
-        w, _ = clients.round(t, w, lr)
-        laps.append(w.cpu())
-    return laps
 
 
 @pytest.mark.parametrize("divided", ["iid", "shards_unbalanced"])
 @pytest.mark.parametrize("settings", list(SETTINGS.values())[:4], ids=list(SETTINGS)[:4])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gpu_equals_the_specification(kind, settings, divided):
-    P = partition(divided, 10)
-    laps = raced(KINDS[kind], P, torch.float64, **settings)
-    for r, lr in enumerate(LRS):
-        for ours, theirs in zip(laps, specified(KINDS[kind], P, lr, 5, torch.float64, **settings), strict=True):
-            torch.testing.assert_close(ours[r], theirs, rtol=0, atol=1e-9)
+    assert distance(KINDS[kind], partition(divided, 10), torch.float64, device=GPU, **settings) < 1e-9
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gpu_equals_the_specification_for_a_single_replica(kind):
     P, settings = partition("shards_unbalanced", 10), {"C": 0, "E": 2, "B": 5}
-    laps = raced(KINDS[kind], P, torch.float64, lrs=(0.3,), **settings)
-    for ours, theirs in zip(laps, specified(KINDS[kind], P, 0.3, 5, torch.float64, **settings), strict=True):
-        torch.testing.assert_close(ours[0], theirs, rtol=0, atol=1e-9)
+    assert distance(KINDS[kind], P, torch.float64, lrs=(0.3,), device=GPU, **settings) < 1e-9
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -55,18 +39,15 @@ def test_a_gpu_equals_the_specification_where_a_cohort_does_not_fit_at_once(kind
     """Groups of three clients, the last of one, at two rates and then one."""
     monkeypatch.setattr(engine, "replicas_at_once", lambda *_: (3, 2))
     P, settings = partition("shards_unbalanced", 10), {"C": 0.4, "E": 2, "B": 5}
-    laps = raced(KINDS[kind], P, torch.float64, **settings)
-    for r, lr in enumerate(LRS):
-        for ours, theirs in zip(laps, specified(KINDS[kind], P, lr, 5, torch.float64, **settings), strict=True):
-            torch.testing.assert_close(ours[r], theirs, rtol=0, atol=1e-9)
+    assert distance(KINDS[kind], P, torch.float64, device=GPU, **settings) < 1e-9
 
 
 @pytest.mark.parametrize("settings", list(SETTINGS.values())[:4], ids=list(SETTINGS)[:4])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gpu_computes_the_same_bits_again(kind, settings):
     P = partition("shards_unbalanced", 10)
-    for first, second in zip(*(raced(KINDS[kind], P, torch.float32, **settings) for _ in range(2)), strict=True):
-        assert first.equal(second)
+    first, second = (raced(KINDS[kind], P, LRS, 5, torch.float32, GPU, **settings) for _ in range(2))
+    assert all(a.equal(b) for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
