@@ -54,6 +54,7 @@ def test_a_committed_record_run_again_has_the_same_curve(data, E, B):
     *_, lap = islice(race.laps(cell, data, drawn, race.start(cell)), 2)
     for again, before in zip(lap.rates, kept["curves"]["rates"], strict=True):
         assert again.diverged == before["diverged"] or lap.t < before["diverged"]
-        # Another processor adds in another order; rates at the edge of divergence are chaos and are left out.
-        if before["lr"] <= 0.215:
+        # Another processor adds in another order: AVX-512, AVX2 and SSE were seen to differ by 0.0012 up to this rate,
+        # by 0.0022 at the next and by 0.18 at the one after; another seed differs by 0.016 in one round or more.
+        if before["lr"] <= 0.1:
             assert again.test_accuracy == pytest.approx(before["test_accuracy"][:2], abs=0.002)

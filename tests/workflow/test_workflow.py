@@ -303,7 +303,8 @@ def test_data_out_of_reach_is_named_with_its_sources_and_what_is_there_stays(tre
     mine, *_ = sorted(declared["files"])
     (tree.path / "data/raw/mnist").mkdir()
     (tree.path / "data/raw/mnist" / mine).write_text("put here by hand")
-    output = tree.snakemake("data", fails=True, FEDGRID_MIRROR=str(tmp_path / "empty"), **OFFLINE)
+    files = [f"data/raw/mnist/{file}" for file in declared["files"]]
+    output = tree.snakemake(*files, fails=True, FEDGRID_MIRROR=str(tmp_path / "empty"), **OFFLINE)
     (line, *_) = (line for line in output.splitlines() if line.startswith("fedgrid fetch: data/raw/mnist/"))
     assert all(source.rstrip("/") in line for source in (str(tmp_path / "empty"), *declared["sources"]))
     assert [path.name for path in (tree.path / "data/raw/mnist").iterdir()] == [mine]
