@@ -12,6 +12,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import yaml
@@ -238,6 +239,16 @@ def test_an_edited_and_a_deleted_file_are_stale_and_no_other(file):
     edited(file)
     assert standing() == stale({file})
     Path(file).unlink()
+    assert standing() == stale({file})
+
+
+@pytest.mark.parametrize("file", ["results/figures/small.png", "results/figures/small.csv"])
+def test_a_picture_that_another_matplotlib_drew_is_a_note_but_its_data_are_not(file):
+    edited(file)
+    Path("constraints.txt").write_text("matplotlib==0.1\n")
+    assert standing() == (stale({file}) if file.endswith("csv") else set())
+    assert [subject for subject, _ in notes("stale")] == ([file] if file.endswith("png") else [])
+    Path("constraints.txt").write_text(f"matplotlib=={matplotlib.__version__}\n")
     assert standing() == stale({file})
 
 

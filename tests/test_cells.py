@@ -249,6 +249,11 @@ def test_plain_sgd_is_refused_where_it_is_given_clients(key):
     assert re.fullmatch(r"digits_2nn-iid-sgd-B10-s0-[0-9a-f]{10}", cell(SGD).name)
 
 
+@pytest.mark.parametrize("settings", [{"partition": "shards"}, {"B": INF}])
+def test_plain_sgd_takes_minibatches_of_all_data(settings):
+    assert names(refusal(cell, SGD | settings), *settings)
+
+
 def test_normalisation_and_penalty_can_be_taken_from_the_cifar_model_and_from_no_other():
     plain, other = cell(RACE | {"task": "cifar", "lrn": False, "l2": False}).model, cell(RACE | {"lrn": False}).model
     assert {type(layer).__name__ for layer in plain.layers} == {"View", "Conv2d", "MaxPool", "Relu", "Linear"}

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from fedgrid import checks, paper, summary
-from fedgrid.artefacts import artefact, artefact_names, by_seed
+from fedgrid.artefacts import artefact, artefact_names
 from fedgrid.claims import CLAIMS, FAILS, HOLDS, NOT_DECLARED, NOT_RUN, judge, tally, verdict
 from fedgrid.evidence import Side
+from fedgrid.layouts import by_seed
 
 ROOT = Path(__file__).parents[1]
 NEVER, UNRUN = None, "unrun"  # the target was not reached; the cell was not run

@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, linear, relu
 
-from fedgrid import checkpoint, fedavg, job, provenance, race, record
+from fedgrid import checkpoint, fedavg, job, provenance, race, record, replay
 from fedgrid.cells import cell
 from fedgrid.curves import SCHEDULES
 from fedgrid.datasets import Dataset, digits
@@ -54,8 +55,9 @@ def laid_out(tmp_path_factory):
 
 
 @pytest.fixture
-def run(laid_out, tmp_path):
-    """Runs the cell of those settings in this process, its checkpoints in tmp_path; its record."""
+def run(laid_out, tmp_path, monkeypatch):
+    """Runs the cell of those settings in this process, its checkpoints in tmp_path, without a word of progress."""
+    monkeypatch.setattr(job, "PROGRESS_SECONDS", math.inf)
     return lambda settings: run_in(laid_out, settings, tmp_path)
 
 
@@ -228,11 +230,13 @@ def test_seconds_add_up_over_interruptions(laid_out, run, tmp_path, monkeypatch)
     path = save(laid_out, PLAIN, tmp_path, lap_at(laid_out, PLAIN, 5), seconds=1000.0)
     monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0)
     assert run(PLAIN)["provenance"]["seconds"] >= 1000
-    lap, seconds = checkpoint.read(path, identity(laid_out, PLAIN))
+    lap, seconds, _ = checkpoint.read(path, identity(laid_out, PLAIN))
     assert lap.t == 12 and seconds >= 1000
 
 
 # Checkpoints
+
+ELSEWHERE = {"device": "cpu", "processor": "Z80", "instructions": "none", "cores": 1, "threads": 1}
 
 
 def lap_at(laid_out, settings, t):
@@ -247,9 +251,9 @@ def identity(laid_out, settings):
     return job.identity(one, laid_out.dataset, drawn)
 
 
-def save(laid_out, settings, checkpoints, lap, seconds=1.0, **changes):
+def save(laid_out, settings, checkpoints, lap, seconds=1.0, machines=(), **changes):
     path = checkpoints / f"{cell(settings).name}.npz"
-    checkpoint.save(path, identity(laid_out, settings) | changes, lap, seconds)
+    checkpoint.save(path, identity(laid_out, settings) | changes, lap, seconds, machines)
     return path
 
 
@@ -262,9 +266,9 @@ def poisoned(laid_out, settings, t):
 def test_a_checkpoint_read_is_the_race_that_was_written(laid_out, tmp_path):
     settings = DISTURBED["fedsgd"]
     lap = lap_at(laid_out, settings, 4)  # one rate of three has diverged
-    path = save(laid_out, settings, tmp_path, lap, 12.5)
-    read, seconds = checkpoint.read(path, identity(laid_out, settings))
-    assert seconds == 12.5 and read.w.equal(lap.w) and read.w.dtype == lap.w.dtype
+    path = save(laid_out, settings, tmp_path, lap, 12.5, [ELSEWHERE])
+    read, seconds, machines = checkpoint.read(path, identity(laid_out, settings))
+    assert seconds == 12.5 and machines == [ELSEWHERE] and read.w.equal(lap.w) and read.w.dtype == lap.w.dtype
     for ours, theirs in zip(dataclasses.astuple(read)[2:], dataclasses.astuple(lap)[2:], strict=True):
         assert repr(ours) == repr(theirs)  # types, last bits and nan, which equals nothing
     assert read.t == lap.t == 4 and len(read.running) == 2
@@ -294,6 +298,16 @@ def test_a_race_is_the_same_if_cell_sources_data_partition_and_torch_are(laid_ou
             others.append(job.identity(one, data, drawn))
     for n, other in enumerate(others):
         assert other not in [who, *others[:n]]
+
+
+def test_a_race_that_came_from_another_processor_says_so_and_nobody_demands_its_bits(laid_out, run, tmp_path):
+    here = run(PLAIN)["provenance"]
+    save(laid_out, PLAIN, tmp_path, lap_at(laid_out, PLAIN, 5), machines=[ELSEWHERE, here["hardware"], ELSEWHERE])
+    moved = run(PLAIN)["provenance"]
+    named = {key: f"{ELSEWHERE[key]}, then {here['hardware'][key]}" for key in ("processor", "instructions")}
+    assert moved["hardware"] == here["hardware"] | named
+    assert replay.elsewhere(cell(PLAIN), here) == []
+    assert replay.elsewhere(cell(PLAIN), moved) == ["processor", "instructions"]
 
 
 def test_a_race_goes_on_from_its_own_checkpoint(laid_out, run, undisturbed, tmp_path):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from fedgrid import artefacts, record
+from fedgrid import artefacts, locks, record
 from fedgrid.__main__ import VERBS, main
 
 ROOT = Path(__file__).parents[1]
@@ -294,6 +294,10 @@ MISTAKES = {
     "a table by an unknown setting": ("rows: [B]", "rows: [Z]", "'Z'"),
     "a table without rows": ("rows: [B], ", "", "rows"),
     "a baseline of an unknown setting": ("baseline: {B: inf}", "baseline: {Z: 1}", "'Z'"),
+    "a table that says something else": ("rows: [B], ", "rows: [B], colour: red, ", "'colour'"),
+    "neither table nor figure": (SMALL[SMALL.index("table:") :], "", "neither table nor figure"),
+    "a title that is a number": ('title: "Small"', "title: 2017", "title is 2017"),
+    "perhaps of the paper": ("paper: false", "paper: maybe", "paper is 'maybe'"),
 }
 FIGURE_MISTAKES = {
     "unknown kind of figure": ("kind: curves", "kind: curved", "'curved'"),
@@ -329,13 +333,27 @@ def test_every_verb_names_the_mistaken_params_file(folder, capsys, verb, old, ne
     assert "params/small.yaml" in refused(capsys, verb, operand)
 
 
+@pytest.mark.parametrize("name", ["datasets", "paper"])
+@pytest.mark.parametrize("content", ["digits: [", "", "just words"])
+def test_a_damaged_file_beside_the_artefacts_is_named(folder, capsys, name, content):
+    (folder / f"params/{name}.yaml").write_text(content)
+    assert f"params/{name}.yaml: " in refused(capsys, "table", "small")
+
+
+def test_a_dataset_without_its_number_of_training_examples_is_named(folder, capsys):
+    place = folder / "params/datasets.yaml"
+    place.write_text(re.sub(r"\n +train: 1500", "", place.read_text()))
+    assert "params/datasets.yaml: digits must have train" in refused(capsys, "table", "small")
+
+
 def test_more_clients_than_examples_are_refused(folder, capsys):
     mistaken(folder, "K: 50", "K: 1501")
     assert "K: 1500 examples" in refused(capsys, "partition", "digits-iid-K1501-s0")
 
 
-def test_a_record_that_is_there_is_kept_and_said_to_be(folder, capsys):
-    """Whatever becomes of a job, what was trained stays; whoever wants it anew deletes it."""
+def test_a_record_that_is_there_is_kept_and_said_to_be(folder, capsys, monkeypatch):
+    """Whatever becomes of a job, what was trained stays; whoever wants it anew deletes it. It waits for no GPU."""
+    monkeypatch.setattr(locks, "own_gpu", pytest.fail)
     before = state(folder)
     main(["run", cells(folder)[0]])
     assert state(folder) == before

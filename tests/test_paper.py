@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from fedgrid import paper
-from fedgrid.artefacts import artefact, by_seed
+from fedgrid.artefacts import artefact
 from fedgrid.curves import SCHEDULES, rounds_to_target
 from fedgrid.entries import entries, label
+from fedgrid.layouts import by_seed
 
 ROOT = Path(__file__).parents[1]
 TRANSCRIPT = Path(__file__).parents[2] / "shared" / "paper"

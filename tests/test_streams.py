@@ -3,13 +3,10 @@
 import hashlib
 
 import numpy as np
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fedgrid.streams import stream
-
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
 
 NAMES = st.sampled_from(["cohort", "client", "partition", "init"])
 WORDS = st.tuples(st.integers(0, 2**40), NAMES, st.lists(st.integers(0, 10**6), max_size=3).map(tuple))

@@ -44,7 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
     asking = parser.add_subparsers(dest="verb", required=True)
     for verb, (function, operand, count) in VERBS.items():
         summary = (function.__doc__ or "").splitlines()[0]
-        one = asking.add_parser(verb, help=summary, description=summary)
+        usage = f"fedgrid {verb} [-h] {operand}" if " " in operand else None  # argparse would repeat both words
+        one = asking.add_parser(verb, help=summary, description=summary, usage=usage)
         if operand:
             one.add_argument("names", nargs=count, metavar=operand)
     asked = parser.parse_args(arguments, argparse.Namespace(names=[]))

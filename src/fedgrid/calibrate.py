@@ -1,5 +1,6 @@
 """How fast this machine trains: examples per second of a cell's work, from a second of it on random data."""
 
+import os
 import time
 from functools import cache
 from math import prod
@@ -17,6 +18,7 @@ from fedgrid.engine.recurrent import Embedding
 from fedgrid.job import device
 from fedgrid.models import Model, initial_weights
 from fedgrid.partition import Partition
+from fedgrid.plan import training_examples
 from fedgrid.streams import stream
 from fedgrid.tasks import PRECISIONS
 
@@ -48,9 +50,14 @@ def work(cell: Cell, train: int, here: torch.device) -> Work:
     return Work(cell.model, cell.precision, cell.B, len(cell.lr), clients, n_k, here)
 
 
-def pace(cell: Cell, train: int) -> float:
+def computers() -> tuple[int, str]:
+    """How many cells are trained at once here, and on what: each has a GPU of its own or, without any, a core."""
+    return (torch.cuda.device_count(), "GPU") if torch.cuda.is_available() else (os.cpu_count() or 1, "core")
+
+
+def pace(cell: Cell) -> float:
     """Examples per second of the cell's work, over all rates, on one thread of a CPU or on the GPU that is there."""
-    return measured(work(cell, train, device(cell)))
+    return measured(work(cell, training_examples(cell.dataset), device(cell)))
 
 
 @cache

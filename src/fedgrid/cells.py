@@ -135,6 +135,8 @@ class Race(Cell):
         yield "decay", 0 < self.decay <= 1, "above 0 and at most 1"
         for name in ("K", "C", "E"):
             yield name, self.algorithm != "sgd" or getattr(self, name) == 1, "1 for plain SGD, which has no clients"
+        yield "partition", self.algorithm != "sgd" or self.partition == "iid", "iid for plain SGD, whose data are whole"
+        yield "B", self.algorithm != "sgd" or not math.isinf(self.B), "finite for plain SGD, whose round is a minibatch"
         yield "targets", all(0 < a < 1 for a in self.targets), "accuracies between 0 and 1"
         yield "targets", sorted(set(self.targets)) == list(self.targets), "rising, none twice"
 

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 
 from fedgrid import files, race
+
+Machine = Mapping[str, Any]  # what `provenance.hardware` says of it
 
 
 def path(folder: Path, name: str, device: str) -> Path:
@@ -22,22 +25,22 @@ def path(folder: Path, name: str, device: str) -> Path:
     return folder / f"{name}{model}.npz"
 
 
-def save(path: Path, who: dict[str, str], lap: race.Lap, seconds: float) -> None:
-    """Writes the race so far, whole or not at all."""
+def save(path: Path, who: dict[str, str], lap: race.Lap, seconds: float, machines: Sequence[Machine]) -> None:
+    """Writes the race so far, its seconds and the machines that it ran on, whole or not at all."""
     state = {key: value for key, value in asdict(lap).items() if key != "w"}
     with files.whole(path) as partial, partial.open("wb") as file:
-        np.savez(file, w=lap.w.cpu().numpy(), state=np.array(json.dumps([who, state, seconds])))
+        np.savez(file, w=lap.w.cpu().numpy(), state=np.array(json.dumps([who, state, seconds, machines])))
 
 
-def read(path: Path, who: dict[str, str]) -> tuple[race.Lap, float] | None:
-    """The race and its seconds so far; None where there is none, or only a broken one or another race's."""
+def read(path: Path, who: dict[str, str]) -> tuple[race.Lap, float, list[Machine]] | None:
+    """The race, its seconds and machines so far; None where there is none, or only a broken one or another race's."""
     try:
         kept = files.arrays(path)
-        whose, state, seconds = json.loads(str(kept["state"]))
+        whose, state, seconds, machines = json.loads(str(kept["state"]))
         others = [key for key in who if whose.get(key) != who[key]]
         rates = tuple(race.Rate(**tuples(rate)) for rate in state["rates"])
         lap = race.Lap(**(tuples(state) | {"w": torch.from_numpy(kept["w"]), "rates": rates}))
-        seconds = float(seconds)
+        seconds, machines = float(seconds), [dict(one) for one in machines]
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # JSON of another form
@@ -46,7 +49,7 @@ def read(path: Path, who: dict[str, str]) -> tuple[race.Lap, float] | None:
     if others:
         print(f"{path}: of another {', '.join(others)}; starting from round 0", file=sys.stderr)
         return None
-    return lap, seconds
+    return lap, seconds, machines
 
 
 def tuples(plain: dict[str, Any]) -> dict[str, Any]:

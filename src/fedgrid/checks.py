@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fedgrid.entries import label
-from fedgrid.evidence import Points, Seen, Side, groups, has, number
+from fedgrid.evidence import Seen, Side, groups, has, number
+from fedgrid.lines import Points
 
 FEDSGD = {"E": 1, "B": "inf"}
 TENFOLD = 10  # the abstract's "10-100×"

@@ -4,13 +4,9 @@ Both grow with a job's attempts, up to a bound. A job that runs out of its wallt
 short one costs little; one that is long waits in the queue.
 """
 
-from functools import cache
-
 from fedgrid import paper
 from fedgrid.cells import Cell, Race
 from fedgrid.plan import examples_per_round, training_examples
-
-training_examples = cache(training_examples)  # of a file that is read for each cell
 
 # Floating-point operations per second of training. One thread: about the least of the committed records, evaluation
 # included. A GPU: on the safe side; an H100 trains the CNN at 10e12 to 18e12, other models and GPUs are not measured.
@@ -35,7 +31,7 @@ def megabytes(cell: Cell, gpus: int, attempt: int) -> int:
     """Megabytes of a node's memory for the cell's job: Python with its data, and the weights of all learning rates.
 
     A race keeps some ten copies of each rate's weights: the server's, its sums, a client's, a checkpoint's. The most
-    that was measured is half of what is asked for (docs/cluster.md).
+    that was measured is two thirds of what is asked for (docs/cluster.md).
     """
     weights = 40 * cell.model.parameters * len(cell.lr) / 1e6
     return round(min(attempt, GROWTH) * (1500 + weights + 4000 * gpus))

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from statistics import mean, stdev
 from typing import Any
 
 from fedgrid import paper, record
-from fedgrid.artefacts import Artefact, Spot, place, spots
+from fedgrid.artefacts import Artefact
 from fedgrid.cells import Race
 from fedgrid.datasets import CORPORA
+from fedgrid.layouts import Spot, place, spots
 from fedgrid.plan import training_examples
 
 LABELS = {
@@ -135,11 +135,11 @@ def entry(spot: Spot, artefact: Artefact, records: Mapping[str, Any], said: Mapp
 def entries(artefact: Artefact, records: Mapping[str, Any]) -> list[Entry]:
     """The table's entries, one per spot; ValueError where a record's settings are not those declared."""
     record.refuse_others(artefact.cells, records)
-    printed, train = paper.printed(artefact.name), cache(training_examples)
+    printed = paper.printed(artefact.name)
     found = []
     for spot in spots(artefact.table or {}, artefact.cells):
         cell = spot.cells[0]
         if isinstance(cell, Race):
-            said, u = paper.of(cell, printed, spot.settings["target"]), updates(cell, train(cell.dataset))
+            said, u = paper.of(cell, printed, spot.settings["target"]), updates(cell, training_examples(cell.dataset))
             found.append(entry(spot, artefact, records, said, u))
     return found

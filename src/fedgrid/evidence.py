@@ -8,12 +8,11 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from fedgrid import paper
-from fedgrid.artefacts import Artefact, by_seed, spots
+from fedgrid.artefacts import Artefact
 from fedgrid.cells import Cell
 from fedgrid.entries import NOT_REACHED, entries, label
-from fedgrid.lines import lines
-
-Points = tuple[tuple[float, float], ...]  # x, y
+from fedgrid.layouts import by_seed, spots
+from fedgrid.lines import Points, lines
 
 
 class Seen(NamedTuple):

@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedgrid import record, tables
-from fedgrid.artefacts import Artefact, by_seed, place, spots
+from fedgrid.artefacts import Artefact
 from fedgrid.cells import Cell
 from fedgrid.datasets import CORPORA
 from fedgrid.entries import NOT_RUN, entries, label
 from fedgrid.figures import AXES
 from fedgrid.files import sha256
-from fedgrid.lines import lines, reading, said
+from fedgrid.layouts import by_seed, place, spots
+from fedgrid.lines import Points, lines, reading, said
 
 TABLE = {"x": "rounds", "y": "test_accuracy"}  # what a table's rounds are read off: the envelope over the rates
 WHERE = {"rounds": "in round {:,g}", "gradients": "after {:,g} gradients", "θ": "at θ = {:.2g}"}
-
-Points = tuple[tuple[float, float], ...]  # x, y
 
 
 @dataclass(frozen=True)

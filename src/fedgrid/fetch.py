@@ -25,10 +25,9 @@ from typing import Any
 
 import pooch
 import requests
-import yaml
 
 from fedgrid.datasets import corpora, digits
-from fedgrid.files import arrays, sha256, whole
+from fedgrid.files import arrays, mapping, sha256, whole
 
 EMBEDDED: dict[str, Callable[[Path], None]] = {"scikit-learn": digits.extract, "fedgrid": corpora.generate}
 Pinned = str | dict[str, str]  # sha256, or the md5 of each member of an archive
@@ -58,12 +57,7 @@ def fetch(name: str, raw: Path = Path("data/raw"), declared: Path = Path("params
 
 def read(declared: Path, name: str) -> tuple[list[str], dict[str, Pinned]]:
     """The dataset's sources, and its files with what is pinned; ValueError where they are not declared, or badly."""
-    try:
-        table = yaml.safe_load(declared.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{declared}: not readable as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(table, dict):
-        raise ValueError(f"{declared}: must be a mapping from datasets to their sources and files")
+    table = mapping(declared)
     if name not in table:
         raise ValueError(f"unknown dataset {name!r}; {declared} has {', '.join(map(str, table))}")
     if not re.fullmatch(NAME, name):

@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from fedgrid import record
-from fedgrid.artefacts import Artefact, axes_range
+from fedgrid.artefacts import Artefact
 from fedgrid.cells import Averaging
+from fedgrid.layouts import axes_range
 from fedgrid.lines import Line, Told, lines
 
 FIGURES = Path("results/figures")
@@ -32,6 +33,7 @@ STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "svg.hashsalt": "fedgrid",
+    "pdf.compression": 0,  # zlib-ng, which some systems have for zlib, compresses to other bytes
     "savefig.dpi": 150,
 }
 # Okabe & Ito's colours, told apart by colour-blind readers too, the first three also in grey, as dashes are.
@@ -145,10 +147,14 @@ def draw(artefact: Artefact, found: Sequence[Line], note: str) -> Figure:
             plot(axes, line, looks[line.told])
     if handles := legend(figure, found):
         figure.legend(handles.values(), handles.keys(), loc="outside right center")
-    unbroken = artefact.title.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
-    title = fill(unbroken, int(13 * figure.get_figwidth()))
+    title = fill(caption(artefact), int(13 * figure.get_figwidth()))
     figure.suptitle(f"{title}\n{note}" if note else title, fontsize=9)
     return figure
+
+
+def caption(artefact: Artefact) -> str:
+    """The title as it is set in lines: none is broken at an equals sign."""
+    return artefact.title.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
 
 
 def legend(figure: Figure, found: Sequence[Line]) -> dict[str, Any]:

@@ -4,9 +4,12 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
 
 @contextmanager
@@ -47,6 +50,23 @@ def sha256(path: Path) -> str:
     """The file's sha256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def mapping(path: Path) -> Mapping[str, Any]:
+    """The mapping that a YAML file is; ValueError naming the file where it is none. Not to be altered: it is shared."""
+    try:
+        plain = parsed(path.read_text())
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(plain, dict):
+        raise ValueError(f"{path}: it is no mapping of keys to values")
+    return plain
+
+
+@cache
+def parsed(text: str) -> Any:
+    """What that YAML says, parsed once: the same few files are asked of for each of a thousand cells."""
+    return yaml.safe_load(text)
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -143,14 +143,15 @@ def settle(cell: Cell) -> Path:
     twice costs nothing that was done before.
     """
     place = record.path(cell.name)
-    with locks.alone(CHECKPOINTS / f"{cell.name}.lock"), locks.own_gpu():
+    with locks.alone(CHECKPOINTS / f"{cell.name}.lock"):
         files.sweep(place)
         files.sweep(CHECKPOINTS / cell.name)
         if place.is_file():
             record.read(place)
             print(f"{place}: it is there; delete it to run the cell again", file=sys.stderr)
         else:
-            record.write(run(cell))
+            with locks.own_gpu():
+                record.write(run(cell))
         for begun in CHECKPOINTS.glob(f"{cell.name}.*npz"):  # of any device
             begun.unlink()
     return place
@@ -162,46 +163,51 @@ def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints:
     The same call later resumes there.
     """
     torch.set_num_threads(1)  # within an operation: there, threads would wait for one another
-    threads = workers(cell)
+    here = provenance.hardware(device(cell), workers(cell))
     dataset = load_data(cell.dataset, raw)
     drawn = read_partition(partitions / f"{cell.partition_name}.npz", dataset)
     who = identity(cell, dataset, drawn)
     commit = provenance.commit()  # of the sources as imported, not as they may be edited meanwhile
     if isinstance(cell, Averaging):
-        outcome = run_averaging(cell, dataset, drawn, threads)
+        outcome = run_averaging(cell, dataset, drawn, here)
     elif isinstance(cell, Race):
         place = checkpoint.path(checkpoints, cell.name, who["device"])
-        outcome = run_race(cell, dataset, drawn, place, who, threads)
+        outcome = run_race(cell, dataset, drawn, place, who, here)
     outcome["provenance"] = commit | {key: who[key] for key in ("engine", "data", "partition")} | outcome["provenance"]
-    outcome["provenance"] |= {
-        "libraries": provenance.libraries(),
-        "hardware": provenance.hardware(device(cell), threads),
-    }
     return {"schema": record.SCHEMA, "name": cell.name, "settings": cell.recorded} | outcome
 
 
-def run_averaging(cell: Averaging, dataset: Dataset, drawn: partition.Partition, threads: int) -> dict[str, Any]:
+def run_averaging(
+    cell: Averaging, dataset: Dataset, drawn: partition.Partition, here: checkpoint.Machine
+) -> dict[str, Any]:
     """Result, curves and provenance of Figure 1's averages; short enough to need no checkpoint."""
     began = time.monotonic()
     initial, final = averaging.parents(cell, dataset, drawn, device(cell))
-    curves = averaging.averages(cell, dataset, final, threads)
+    curves = averaging.averages(cell, dataset, final, here["threads"])
     examples = cell.E * sum(len(drawn[k]) for k in (0, 1))
     cost = effort(time.monotonic() - began, examples)
-    return {"result": averaging.result(curves), "curves": curves, "provenance": weights(initial, final) | cost}
+    made = weights(initial, final) | cost | computed([here])
+    return {"result": averaging.result(curves), "curves": curves, "provenance": made}
 
 
 def run_race(
-    cell: Race, dataset: Dataset, drawn: partition.Partition, place: Path, who: dict[str, str], threads: int
+    cell: Race,
+    dataset: Dataset,
+    drawn: partition.Partition,
+    place: Path,
+    who: dict[str, str],
+    here: checkpoint.Machine,
 ) -> dict[str, Any]:
     """Result, curves and provenance of a race, begun or resumed; its progress goes to stderr."""
-    lap, before = checkpoint.read(place, who) or (race.start(cell), 0.0)
+    lap, before, machines = checkpoint.read(place, who) or (race.start(cell), 0.0, [])
+    machines = [*machines, here]
     first, began = lap.t, time.monotonic()
     saved = shown = began
     with terminated() as signals:
-        for lap in race.laps(cell, dataset, drawn, lap, device(cell), threads):  # noqa: B020  # the race goes on from where it stood
+        for lap in race.laps(cell, dataset, drawn, lap, device(cell), here["threads"]):  # noqa: B020  # the race goes on from where it stood
             now = time.monotonic()
             if signals or now - saved >= CHECKPOINT_SECONDS:
-                checkpoint.save(place, who, lap, before + now - began)
+                checkpoint.save(place, who, lap, before + now - began, machines)
                 saved = now
             if signals:
                 raise SystemExit(128 + signals[0])
@@ -215,6 +221,7 @@ def run_race(
         "curves": {"rounds": list(lap.rounds), "rates": [finite(asdict(rate)) for rate in lap.rates]},
         "provenance": weights(race.start(cell).w[:1], lap.w)
         | effort(before + time.monotonic() - began, lap.examples)
+        | computed(machines)
         # what one learning rate's clients would have received and sent, float32 weights uncompressed
         | {"bytes_down": sent, "bytes_up": sent},
     }
@@ -224,6 +231,11 @@ def weights(initial: torch.Tensor, final: torch.Tensor) -> dict[str, str]:
     """The digests of the weights that training began and ended with."""
     digest = provenance.tensor_digest
     return {"initial_weights": digest(initial), "final_weights": digest(final)}
+
+
+def computed(machines: Sequence[checkpoint.Machine]) -> dict[str, Any]:
+    """The versions and the hardware that the record was made with; a race may have gone from machine to machine."""
+    return {"libraries": provenance.libraries(), "hardware": provenance.together(machines)}
 
 
 def effort(seconds: float, examples: int) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from statistics import mean
 from typing import Any
 
 from fedgrid import paper
-from fedgrid.artefacts import Artefact, by_seed
+from fedgrid.artefacts import Artefact
 from fedgrid.cells import Cell, Race
 from fedgrid.curves import envelope
 from fedgrid.entries import label
 from fedgrid.fedavg import cohort_size
+from fedgrid.layouts import by_seed
 from fedgrid.plan import training_examples
 
 ORDER = ("C", "E", "B")  # named before other settings
@@ -30,6 +31,7 @@ WORDS = {
     ("decay_per", "round"): "decay per round",
 }
 
+Points = tuple[tuple[float, float], ...]  # x, y
 Told = tuple[tuple[str, Any], ...]  # settings that tell a line from the others of its panel, and their values
 Band = tuple[tuple[float, float, float, float], ...]  # x; the mean, the least and the greatest y of the repeats
 
@@ -44,7 +46,7 @@ class Line:
     cell: Cell  # the first of its repeats
     n: int  # repeats that have been run
     ours: Band
-    paper: tuple[tuple[float, float], ...]  # x, y
+    paper: Points
 
 
 def lines(artefact: Artefact, records: Mapping[str, Any]) -> list[Line]:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from fedgrid.artefacts import Artefact, by_seed, place, spots
+from fedgrid.artefacts import Artefact
 from fedgrid.cells import Cell
 from fedgrid.entries import key
+from fedgrid.layouts import by_seed, place, spots
 from fedgrid.revision import Made, Revision, rounds_to
 from fedgrid.tables import shortest
 

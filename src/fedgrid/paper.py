@@ -1,12 +1,10 @@
 """What the paper prints, from params/paper.yaml: the number or curve that stands beside one of ours."""
 
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from fedgrid import files
 from fedgrid.cells import Cell
 
 PAPER = Path("params/paper.yaml")
@@ -14,22 +12,16 @@ PAPER = Path("params/paper.yaml")
 SAID = ("rounds", "speedup", "points", "accuracy", "parameters")
 
 
-@cache
-def parsed(text: str) -> dict[str, list[dict[str, Any]]]:
-    """The entries of a paper.yaml of that text, by artefact."""
-    return yaml.safe_load(text)
-
-
 def printed(artefact: str, path: Path = PAPER) -> list[dict[str, Any]]:
     """The paper's entries for an artefact; none where it has none there."""
-    return parsed(path.read_text()).get(artefact, [])
+    return files.mapping(path).get(artefact, [])
 
 
 def printed_rounds(cell: Cell, path: Path = PAPER) -> float | None:
     """The rounds that any table of the paper prints for the cell's settings; none of a cell without a target."""
     if not cell.settings.get("targets"):
         return None
-    said = (of(cell, entries).get("rounds") for entries in parsed(path.read_text()).values())
+    said = (of(cell, entries).get("rounds") for entries in files.mapping(path).values())
     return next((rounds for rounds in said if rounds is not None), None)
 
 

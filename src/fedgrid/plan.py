@@ -8,16 +8,15 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from tabulate import tabulate
 
-from fedgrid import paper
+from fedgrid import files, paper
 from fedgrid.artefacts import Artefact
 from fedgrid.cells import Cell, Race
 from fedgrid.fedavg import cohort_size
 
 DATASETS = Path("params/datasets.yaml")
-# Examples per second that a cell trains on, over all its rates, on one thread of this machine.
+# Examples per second that a cell trains on, over all its rates, on one thread of this machine or on one GPU.
 Pace = Callable[[Cell], float]
 
 
@@ -38,18 +37,21 @@ class Cost:
 
     @property
     def hours(self) -> float:
-        """Expected hours on one thread."""
+        """Expected hours on one thread, or one GPU."""
         return self.examples / self.pace / 3600
 
     @property
     def hours_at_most(self) -> float:
-        """Hours to the horizon on one thread."""
+        """Hours to the horizon on one thread, or one GPU."""
         return self.examples_at_most / self.pace / 3600
 
 
 def training_examples(dataset: str, declared: Path = DATASETS) -> int:
-    """How many training examples the dataset has, as params/datasets.yaml says."""
-    return yaml.safe_load(declared.read_text())[dataset]["train"]
+    """How many training examples the dataset has, as params/datasets.yaml says; ValueError where it does not."""
+    match files.mapping(declared).get(dataset):
+        case {"train": int() as train} if train > 0:
+            return train
+    raise ValueError(f"{declared}: {dataset} must have train, its number of training examples")
 
 
 def examples_per_round(cell: Cell, train: int) -> float:
@@ -77,8 +79,8 @@ def plan(artefact: Artefact, done: Collection[str], train: Callable[[str], int],
     return costs
 
 
-def text(artefact: Artefact, costs: list[Cost], cores: int) -> str:
-    """The plan as a person reads it, with the hours left on that many cores."""
+def text(artefact: Artefact, costs: list[Cost], count: int, what: str) -> str:
+    """The plan as a person reads it, with the hours left on so many cores or GPUs, each at a cell of its own."""
     rows = [
         [
             one.cell.name,
@@ -92,8 +94,7 @@ def text(artefact: Artefact, costs: list[Cost], cores: int) -> str:
     ]
     headers = ["cell", "", "million examples", "TFLOP", "hours expected", "at most"]
     left = [one for one in costs if not one.done]
-    hours, at_most = sum(one.hours for one in left) / cores, sum(one.hours_at_most for one in left) / cores
-    total = (
-        f"{len(left)} of {len(costs)} cells to run: {hours:.2f} h expected on {cores} cores, at most {at_most:.2f} h"
-    )
+    hours, at_most = sum(one.hours for one in left) / count, sum(one.hours_at_most for one in left) / count
+    on = f"{count} {what}{'s' * (count > 1)}"
+    total = f"{len(left)} of {len(costs)} cells to run: {hours:.2f} h expected on {on}, at most {at_most:.2f} h"
     return f"{artefact.title}\n\n{tabulate(rows, headers, disable_numparse=True)}\n\n{total}"

@@ -4,7 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,12 @@ def hardware(device: torch.device, threads: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": threads,
     }
+
+
+def together(machines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The hardware of work that went from machine to machine: the last one's, and every processor that decided bits."""
+    named = {key: ", then ".join(dict.fromkeys(one[key] for one in machines)) for key in ("processor", "instructions")}
+    return dict(machines[-1]) | named
 
 
 def tensor_digest(w: torch.Tensor) -> str:

@@ -25,8 +25,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # the import reads it
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
@@ -34,7 +32,7 @@ from mlflow.exceptions import MlflowException
 
 from fedgrid import artefacts, record
 from fedgrid.cells import Cell
-from fedgrid.files import sha256
+from fedgrid.files import mapping, sha256
 from fedgrid.patience import REQUESTS, patiently
 from fedgrid.sheets import Sheet, cell_sheet, rate_sheets, text
 
@@ -89,7 +87,7 @@ def publish_artefacts(names: list[str], params: Path, records: Path, figures: Pa
 def origin(dataset: str, params: Path) -> str:
     """The first source that <params>/datasets.yaml gives for the dataset; its folder where there is none."""
     path = params / "datasets.yaml"
-    declared = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    declared = mapping(path) if path.is_file() else {}
     return str(declared.get(dataset, {}).get("sources", [f"data/raw/{dataset}"])[0])
 
 

@@ -82,8 +82,7 @@ def claim(judged: Judged) -> dict[str, Any]:
 
 def heading(artefact: Artefact) -> dict[str, Any]:
     """What every artefact's section begins with: its number, and what it shows."""
-    unbroken = artefact.title.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
-    short, _, caption = unbroken.partition(": ")
+    short, _, caption = figures.caption(artefact).partition(": ")
     return {"name": artefact.name, "short": short, "caption": caption or short}
 
 

@@ -15,9 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import yaml
-
-from fedgrid import record
+from fedgrid import files, record
 from fedgrid.artefacts import NOT_ARTEFACTS, Artefact, artefact
 from fedgrid.provenance import engine_sources
 
@@ -95,7 +93,7 @@ def read(name: str, shown: str, folder: Path) -> Revision:
     declared = sorted((folder / "params").glob("*.yaml"))
     own = [place for place in declared if place.stem not in NOT_ARTEFACTS]
     artefacts, failed = readable(lambda place: artefact(place.stem, place.parent), own)
-    params, others = readable(mapping, [place for place in declared if place not in own])
+    params, others = readable(files.mapping, [place for place in declared if place not in own])
     records, damaged = readable(made, sorted((folder / record.CELLS).glob("*/*.json")))
     unread = [" ".join(says.replace(f"{folder}/", "").split()) for says in [*failed, *others, *damaged]]
     return Revision(
@@ -157,17 +155,6 @@ def rounds_to(target: float) -> str:
 def digest(plain: Any) -> str:
     """sha256 of plain JSON values, whatever their order, in hexadecimal."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def mapping(place: Path) -> dict[str, Any]:
-    """The mapping that a YAML file is; ValueError naming the file where it is none."""
-    try:
-        plain = yaml.safe_load(place.read_text())
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{place}: not readable as YAML: {error}") from error
-    if not isinstance(plain, dict):
-        raise ValueError(f"{place}: it is no mapping")
-    return plain
 
 
 def versions(constraints: Path) -> dict[str, str]:

@@ -13,11 +13,12 @@ from typing import Any
 from tabulate import tabulate
 
 from fedgrid import tables
-from fedgrid.artefacts import Artefact, place
+from fedgrid.artefacts import Artefact
 from fedgrid.checks import Item
 from fedgrid.claims import FAILS, HOLDS, NOT_DECLARED, Judged, judge, tally
 from fedgrid.datasets import CORPORA
 from fedgrid.entries import NOT_RUN, Entry, entries
+from fedgrid.layouts import place
 from fedgrid.tasks import TASKS
 
 METRICS = Path("results/metrics.json")

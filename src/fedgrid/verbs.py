@@ -1,6 +1,5 @@
 """What each verb of `python -m fedgrid` does: effects at the edge. Files are read and written here, lines printed."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +47,7 @@ def partition(names: list[str]) -> None:
     from fedgrid import job
 
     cells = {cell.partition_name: cell for cell in artefacts.all_cells().values()}
-    for cell in [known(name, cells, "partition") for name in names]:
+    for cell in [artefacts.known(name, cells, "partition") for name in names]:
         name = cell.partition_name
         dataset = job.load_data(cell.dataset)
         drawn = job.draw_partition(dataset, cell.partition, cell.K, cell.seed)
@@ -60,25 +59,19 @@ def run(names: list[str]) -> None:
     from fedgrid import job
 
     cells = artefacts.all_cells()
-    for cell in [known(name, cells, "cell") for name in names]:
+    for cell in [artefacts.known(name, cells, "cell") for name in names]:
         print(job.settle(cell))
 
 
 def plan(names: list[str]) -> None:
     """List the cells of artefacts with what they cost on this machine."""
-    from functools import cache
-
     from fedgrid import calibrate
     from fedgrid import plan as plans
 
-    train = cache(plans.training_examples)
-
-    def pace(cell: artefacts.Cell) -> float:
-        return calibrate.pace(cell, train(cell.dataset))
-
     for artefact in chosen(names):
         done = record.existing([cell.name for cell in artefact.cells])
-        print(plans.text(artefact, plans.plan(artefact, done, train, pace), os.cpu_count() or 1), end="\n\n")
+        costs = plans.plan(artefact, done, plans.training_examples, calibrate.pace)
+        print(plans.text(artefact, costs, *calibrate.computers()), end="\n\n")
 
 
 def table(names: list[str]) -> None:
@@ -248,10 +241,3 @@ def campaign(names: list[str]) -> "Campaign":
 def records(among: list[Artefact]) -> dict[str, dict[str, Any]]:
     """The records that exist of the artefacts' cells."""
     return record.existing([cell.name for artefact in among for cell in artefact.cells])
-
-
-def known(name: str, among: dict[str, Any], what: str) -> Any:
-    """The one of that name; ValueError where none is declared."""
-    if name not in among:
-        raise ValueError(f"unknown {what} {name!r}; params/ declares {len(among)}, which `fedgrid plan` lists")
-    return among[name]

@@ -15,7 +15,7 @@ rule publish:
         "logs/publish/{artefact}.log",
     retries: 0  # it has its own patience
     shell:
-        "python -m fedgrid publish {wildcards.artefact} 2>&1 | tee {log} || [ $? = 75 ] && cp {log} {output}"
+        "python -m fedgrid publish {wildcards.artefact} 2>&1 | tee {log} || [ $? = 75 ] && cp {log} {output}.partial && mv {output}.partial {output}"
 
 
 # The paper's records and whichever else are there. The store knows what it lacks, so it is asked each time.

@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 
 from fedgrid import figures, tables
@@ -14,6 +15,9 @@ from fedgrid.audit.readings import unsound
 from fedgrid.entries import entries
 from fedgrid.lines import Line, lines
 
+CONSTRAINTS = Path("constraints.txt")
+PICTURES = (".pdf", ".svg", ".png")
+
 
 def sound(campaign: Campaign) -> Iterator[Artefact]:
     """The artefacts of whose records tables and figures can be made."""
@@ -22,7 +26,10 @@ def sound(campaign: Campaign) -> Iterator[Artefact]:
 
 
 def stale(campaign: Campaign) -> Iterator[Finding]:
-    """Tables and figures are, byte for byte, what the records make; of unsound records nothing can be made."""
+    """Tables and figures are, byte for byte, what the records make; of unsound records nothing can be made.
+
+    Another matplotlib than constraints.txt pins draws the same picture in other bytes: then, a note.
+    """
     for artefact in sound(campaign):
         made: dict[Path, Any] = tables.build(artefact, campaign.records) if artefact.table else {}
         made |= figures.build(artefact, campaign.records) if artefact.figure else {}
@@ -31,7 +38,15 @@ def stale(campaign: Campaign) -> Iterator[Finding]:
             if not place.is_file():
                 yield Finding("stale", str(place), "not made yet")
             elif place.read_bytes() != content:
-                yield Finding("stale", str(place), "not what the records make")
+                foreign = place.suffix in PICTURES and drawn_otherwise()
+                says = f"; drawn here by matplotlib {mpl.__version__}, not the one pinned" if foreign else ""
+                yield Finding("stale", str(place), f"not what the records make{says}", note=foreign)
+
+
+def drawn_otherwise() -> bool:
+    """Whether constraints.txt pins another matplotlib than draws here."""
+    lines = CONSTRAINTS.read_text().splitlines() if CONSTRAINTS.is_file() else []
+    return any(line.startswith("matplotlib==") and line != f"matplotlib=={mpl.__version__}" for line in lines)
 
 
 def printed(campaign: Campaign) -> Iterator[Finding]:
