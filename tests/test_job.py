@@ -10,6 +10,7 @@ import subprocess
 import sys
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -383,12 +384,14 @@ def test_a_broken_checkpoint_starts_the_race_anew_with_a_line_on_stderr(
     gc.collect(1)  # a file left open warns here, not in some later test
 
 
+BEGUN = Path(__file__).parents[1] / "results/begun"
 WHO, LAP = {"name": "cell"}, {"t": 1, "rates": [], "rounds": [], "examples": 0, "running": []}
-FORMS = [5, {}, [], "abc", [WHO, None, 0], [WHO, {}, 0], [WHO, LAP, None], [5, LAP, 0], [WHO, LAP | {"rates": [1]}, 0]]
+FORMS = [5, {}, [], "abcd", [WHO, LAP, 0], [WHO, None, 0, []], [WHO, {}, 0, []], [WHO, LAP, None, []], [5, LAP, 0, []]]
+FORMS += [[WHO, LAP | {"rates": [1]}, 0, []], *([WHO, LAP, 0, machines] for machines in (None, [1], [{}], [[]]))]
 
 
 @pytest.mark.parametrize(
-    ("state", "w"), [*((form, 0.5) for form in FORMS), ([WHO, LAP, 0], "words")], ids=lambda part: json.dumps(part)
+    ("state", "w"), [*((form, 0.5) for form in FORMS), ([WHO, LAP, 0, []], "words")], ids=lambda part: json.dumps(part)
 )
 def test_a_checkpoint_of_another_form_starts_the_race_anew_with_a_line_on_stderr(tmp_path, capsys, state, w):
     path = tmp_path / "cell.npz"
@@ -396,6 +399,22 @@ def test_a_checkpoint_of_another_form_starts_the_race_anew_with_a_line_on_stderr
     assert checkpoint.read(path, WHO) is None
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{path}: no checkpoint (") and line.endswith("; starting from round 0")
+
+
+def test_a_checkpoint_of_that_form_is_read(tmp_path):
+    """So that each of the forms above fails by its own fault."""
+    path = tmp_path / "cell.npz"
+    np.savez(path, w=np.array(0.5), state=np.array(json.dumps([WHO, LAP, 0, [ELSEWHERE]])))
+    assert checkpoint.read(path, WHO)[0].t == 1
+
+
+@pytest.mark.parametrize("path", sorted(BEGUN.glob("*.npz")), ids=lambda path: path.stem)
+def test_a_committed_checkpoint_is_one_of_this_engine_s(path):
+    with np.load(path) as kept:
+        who, *_ = json.loads(str(kept["state"]))
+    assert who["name"] == path.stem and who["engine"] == provenance.engine_digest()
+    lap, _, machines = checkpoint.read(path, who)
+    assert lap.t > 0 and machines
 
 
 def test_no_checkpoint_is_written_before_its_time_and_one_each_time_after(run, tmp_path, monkeypatch):

@@ -40,7 +40,8 @@ def read(path: Path, who: dict[str, str]) -> tuple[race.Lap, float, list[Machine
         others = [key for key in who if whose.get(key) != who[key]]
         rates = tuple(race.Rate(**tuples(rate)) for rate in state["rates"])
         lap = race.Lap(**(tuples(state) | {"w": torch.from_numpy(kept["w"]), "rates": rates}))
-        seconds, machines = float(seconds), [dict(one) for one in machines]
+        seconds = float(seconds)
+        machines = [one | {key: str(one[key]) for key in ("processor", "instructions")} for one in machines]
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # JSON of another form

@@ -12,16 +12,25 @@ PAPER = Path("params/paper.yaml")
 SAID = ("rounds", "speedup", "points", "accuracy", "parameters")
 
 
+def read(path: Path) -> Mapping[str, list[dict[str, Any]]]:
+    """The entries by artefact; ValueError naming the file and the artefact that has something else."""
+    entries = files.mapping(path)
+    for artefact, listed in entries.items():
+        if not (isinstance(listed, list) and all(isinstance(entry, dict) for entry in listed)):
+            raise ValueError(f"{path}: {artefact} is no list of mappings, each of settings and what the paper says")
+    return entries
+
+
 def printed(artefact: str, path: Path = PAPER) -> list[dict[str, Any]]:
     """The paper's entries for an artefact; none where it has none there."""
-    return files.mapping(path).get(artefact, [])
+    return read(path).get(artefact, [])
 
 
 def printed_rounds(cell: Cell, path: Path = PAPER) -> float | None:
     """The rounds that any table of the paper prints for the cell's settings; none of a cell without a target."""
     if not cell.settings.get("targets"):
         return None
-    said = (of(cell, entries).get("rounds") for entries in files.mapping(path).values())
+    said = (of(cell, entries).get("rounds") for entries in read(path).values())
     return next((rounds for rounds in said if rounds is not None), None)
 
 

@@ -87,8 +87,10 @@ def publish_artefacts(names: list[str], params: Path, records: Path, figures: Pa
 def origin(dataset: str, params: Path) -> str:
     """The first source that <params>/datasets.yaml gives for the dataset; its folder where there is none."""
     path = params / "datasets.yaml"
-    declared = mapping(path) if path.is_file() else {}
-    return str(declared.get(dataset, {}).get("sources", [f"data/raw/{dataset}"])[0])
+    match mapping(path).get(dataset) if path.is_file() else None:
+        case {"sources": [source, *_]}:
+            return str(source)
+    return f"data/raw/{dataset}"
 
 
 def publish(entries: Iterable[Entry], store: str) -> Counts:
