@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
 from fedgrid import artefacts, locks, record
 from fedgrid.__main__ import VERBS, main
@@ -209,11 +211,13 @@ def test_every_verb_called_again_makes_the_same_bytes(folder, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_plan_lists_every_cell_as_done(folder, capsys):
+def test_the_plan_lists_every_cell_as_done(folder, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
     main(["plan", "small"])
     out = capsys.readouterr().out
     assert all(re.search(rf"^{re.escape(name)} +done ", out, re.MULTILINE) for name in cells(folder))
-    assert "0 of 2 cells to run: 0.00 h expected on " in out
+    assert "0 of 2 cells to run: 0.00 h expected on 7 cores, at most 0.00 h" in out
 
 
 # A process of its own: what Python makes of a refusal is one line on stderr and exit status 1.

@@ -41,8 +41,8 @@ def test_shards_of_mnist_are_200_of_300_and_two_to_a_client(data):
     assert all(len(np.unique(shard_of[drawn[k]])) == 2 for k in range(100))
 
 
-@pytest.mark.parametrize("E, B", [(1, 10), (1, 50)])
-def test_a_committed_record_run_again_has_the_same_curve(data, E, B):
+@pytest.mark.parametrize("E, B, calm", [(1, 10, 0.1), (1, 50, 0.215)])
+def test_a_committed_record_run_again_has_the_same_curve(data, E, B, calm):
     (cell,) = [
         one
         for one in artefacts.artefact("table4", ROOT / "params").cells
@@ -54,7 +54,7 @@ def test_a_committed_record_run_again_has_the_same_curve(data, E, B):
     *_, lap = islice(race.laps(cell, data, drawn, race.start(cell)), 2)
     for again, before in zip(lap.rates, kept["curves"]["rates"], strict=True):
         assert again.diverged == before["diverged"] or lap.t < before["diverged"]
-        # Another processor adds in another order: AVX-512, AVX2 and SSE were seen to differ by 0.0012 up to this rate,
-        # by 0.0022 at the next and by 0.18 at the one after; another seed differs by 0.016 in one round or more.
-        if before["lr"] <= 0.1:
+        # Another processor adds in another order: AVX-512, AVX2 and SSE were seen to differ by 0.0012 up to the calm
+        # rate, beyond by 0.0022 to 0.18; another seed differs by 0.016 in one round or more.
+        if before["lr"] <= calm:
             assert again.test_accuracy == pytest.approx(before["test_accuracy"][:2], abs=0.002)

@@ -57,7 +57,10 @@ def fetch(name: str, raw: Path = Path("data/raw"), declared: Path = Path("params
 
 def read(declared: Path, name: str) -> tuple[list[str], dict[str, Pinned]]:
     """The dataset's sources, and its files with what is pinned; ValueError where they are not declared, or badly."""
-    table = mapping(declared)
+    try:
+        table = mapping(declared)
+    except FileNotFoundError:
+        raise ValueError(f"{declared}: there is no such file; run this in the project's root folder") from None
     if name not in table:
         raise ValueError(f"unknown dataset {name!r}; {declared} has {', '.join(map(str, table))}")
     if not re.fullmatch(NAME, name):
