@@ -59,6 +59,26 @@ def test_a_forged_batch_runs_nothing_and_is_named(tmp_path, monkeypatch):
     assert not Path("forged").exists()
 
 
+class Pickled:
+    """An array as numpy pickles it, or a dtype, in a state that numpy itself never writes."""
+
+    def __init__(self, makes, given, state):
+        self.reduced = makes, given, state
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def test_a_forged_dtype_is_refused_before_numpy_sees_it(tmp_path):
+    """Of a void whose field is an object without saying so: numpy follows the array's bytes as an address."""
+    inner = Pickled(np.dtype, ("O8", False, True), (3, "|", None, None, None, -1, -1, 63))
+    outer = Pickled(np.dtype, ("V8", False, True), (3, "|", None, ("a",), {"a": (inner, 0)}, 8, 1, 0))
+    makes, given, _ = IMAGES.__reduce__()
+    forged = Pickled(makes, given, (1, (4,), outer, False, b"A" * 32))
+    archived(tmp_path, {"data_batch_2": pickle.dumps({b"data": forged, b"labels": []}, protocol=4)})
+    assert "its numbers are 'V8', not bytes" in refusal(tmp_path)
+
+
 def test_a_damaged_or_incomplete_archive_is_named(tmp_path):
     archived(tmp_path, {"test_batch": pickle.dumps({b"data": IMAGES[:5], b"labels": [0] * 5}, protocol=4)})
     assert "test_batch has images (5, 3072)" in refusal(tmp_path)

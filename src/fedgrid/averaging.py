@@ -45,16 +45,12 @@ def parents(cell: Averaging, data: Dataset, partition: Partition, device: torch.
     return initial, torch.cat(final)
 
 
-def averages(cell: Averaging, data: Dataset, w: Tensor, workers: int = 1, points: int | None = None) -> dict[str, Any]:
-    """θ and the training loss of each θw + (1 − θ)w′, with the losses of the two parents, θ = 1 and θ = 0.
-
-    points: values of θ over the cell's span, as many as the cell has unless told.
-    """
+def averages(cell: Averaging, data: Dataset, w: Tensor, theta: list[float], workers: int = 1) -> dict[str, Any]:
+    """The training loss of each θw + (1 − θ)w′, beside θ, with the losses of the two parents, θ = 1 and θ = 0."""
     model, examples, (dtype, _) = cell.model, training(cell, data, w.device), PRECISIONS[cell.precision]
-    theta = np.linspace(*cell.span, points or cell.points)
     mixtures = torch.stack([t * w[0] + (1 - t) * w[1] for t in (*theta, 1.0, 0.0)])
     losses = [loss for part in mixtures.split(CHUNK) for loss in evaluate(model, part, examples, dtype, workers)[1]]
-    return {"theta": theta.tolist(), "train_loss": losses[:-2], "parents": losses[-2:]}
+    return {"theta": theta, "train_loss": losses[:-2], "parents": losses[-2:]}
 
 
 def result(curves: dict[str, Any]) -> dict[str, Any]:

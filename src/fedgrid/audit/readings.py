@@ -77,8 +77,7 @@ def evaluated(cell: Race, curves: Plain, last: int) -> bool:
 
 def of_averages(cell: Averaging, curves: Plain) -> dict[str, Any]:
     """Figure 1's numbers: the parents' losses, the least and the greatest between them; ValueError at another θ."""
-    theta = np.linspace(*cell.span, cell.points)
-    if len(curves["theta"]) != cell.points or not np.allclose(curves["theta"], theta):
+    if len(curves["theta"]) != cell.points or not np.allclose(curves["theta"], cell.theta):
         raise ValueError(f"its θ are not {cell.points} from {cell.span[0]:g} to {cell.span[1]:g}")
     between = [(loss, t) for t, loss in zip(curves["theta"], curves["train_loss"], strict=True) if 0 <= t <= 1]
     ends = {"least": min(between), "greatest": max(between)}

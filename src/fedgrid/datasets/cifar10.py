@@ -1,6 +1,6 @@
 """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test images of 32×32 in colour, ten classes alike.
 
-The archive's members are pickles. They are read by an unpickler that knows numpy's arrays and nothing else, so that a
+The archive's members are pickles. They are read by an unpickler that knows arrays of bytes and nothing else, so that a
 forged one can run no code.
 """
 
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy._core.multiarray import _reconstruct  # what a pickled array calls
 
 from fedgrid.datasets.dataset import Dataset
 
@@ -20,15 +19,40 @@ ARCHIVE = "cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"
 TRAIN, TEST = tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",)
 IMAGES = 10_000  # in a batch
+
+
+class Kind:
+    """A pickled dtype, of which only the name is read: numpy's own can be forged to crash the process."""
+
+    def __init__(self, name: bytes | str, *flags: Any) -> None:
+        self.name = name
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+class Bytes:
+    """A pickled array of bytes."""
+
+    def __init__(self, *empty: Any) -> None:
+        self.array = np.empty(0, np.uint8)
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, kind, by_columns, numbers = state
+        if kind.name not in (b"u1", "u1"):
+            raise pickle.UnpicklingError(f"its numbers are {kind.name!r}, not bytes")
+        self.array = np.frombuffer(numbers, np.uint8).reshape(shape, order="F" if by_columns else "C")
+
+
 KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},  # numpy 1's, and 2's
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): Bytes for core in ("core", "_core")},  # numpy 1's, and 2's
+    ("numpy", "ndarray"): Bytes,
+    ("numpy", "dtype"): Kind,
 }
 
 
 class Arrays(pickle.Unpickler):
-    """An unpickler of plain values and numpy's arrays."""
+    """An unpickler of plain values and arrays of bytes."""
 
     def find_class(self, module: str, name: str) -> Any:
         """What a pickle may call."""
@@ -43,8 +67,8 @@ def batch(archive: tarfile.TarFile, member: str) -> tuple[np.ndarray, np.ndarray
     if file is None:
         raise ValueError(f"{member} is no file")
     read = Arrays(io.BytesIO(file.read()), encoding="bytes").load()
-    images, classes = read[b"data"], np.array(read[b"labels"], np.int64)
-    if images.dtype != np.uint8 or images.shape != (IMAGES, 3072) or classes.shape != (IMAGES,):
+    images, classes = read[b"data"].array, np.array(read[b"labels"], np.int64)
+    if images.shape != (IMAGES, 3072) or classes.shape != (IMAGES,):
         raise ValueError(f"{member} has images {images.shape} and classes {classes.shape}")
     return images.reshape(-1, 3, 1024).swapaxes(1, 2).reshape(IMAGES, -1), classes
 
