@@ -84,12 +84,12 @@ class Lstm:
         across = [tensor.unbind(0) for tensor in (h, c, squashed, z, gates[..., :2, :])]
         i_, f_, g_, o_ = (gate.unbind(0) for gate in gates.unbind(-2))
         if self.peephole:
-            p_i, p_f, p_o = weights[3].unsqueeze(2).unbind(1)  # (R, 1, units) each
+            p = weights[3].unsqueeze(1)  # (R, 1, 3, units)
+            p_if, p_o = p[:, :, :2], p[:, :, 2]
         for t, (h_t, c_t, s_t, z_t, if_t) in enumerate(zip(*(each[:steps] for each in across), strict=True)):
             z_t.baddbmm_(h_t, U.mT)
             if self.peephole:
-                i_[t].addcmul_(c_t, p_i)
-                f_[t].addcmul_(c_t, p_f)
+                if_t.addcmul_(c_t.unsqueeze(2), p_if)
             if_t.sigmoid_()
             c_t = torch.mul(f_[t], c_t, out=across[1][t + 1]).addcmul_(i_[t], g_[t].tanh_())
             if self.peephole:
