@@ -184,7 +184,8 @@ def test_the_table_as_a_person_reads_it(hand, records):
 
 def test_the_notes_say_how_many_cells_ran_and_what_the_marks_mean(hand, records):
     below = text_of(hand, records, "md").rpartition("|\n")[2]
-    assert "6 of 8 cells run" in below and "† the best learning rate" in below and "> n: the target was not" in below
+    assert "6 of 8 cells run" in below and "> n: the target was not" in below
+    assert "† the best learning rate ends its grid" in below
     plain = ("iid", 1, "inf"), ("iid", 1, 10), ("shards", 1, 10)
     good = {cell.name: records[cell.name] for cell in hand.cells if place(cell) in plain}
     below = text_of(hand, good, "md").rpartition("|\n")[2]

@@ -18,7 +18,7 @@ SYMBOLS = {"∞": r"$\infty$", "×": r"$\times$", "±": r"$\pm$", "†": r"$\dag
 
 
 def ours(entry: Entry) -> str:
-    """Our side of an entry; "> horizon" where the target was not reached, † where the best rate ends the grid."""
+    """Our side of an entry; "> horizon" where the target was not reached, † where the best rate ends its grid."""
     if entry.status == NOT_RUN:
         return NOT_RUN
     shown = f"> {entry.horizon}" if entry.rounds is None else f"{entry.rounds:.0f}"
@@ -97,7 +97,7 @@ def notes(found: list[Entry]) -> list[str]:
     if any(one.spread is not None for one in done):
         lines.append("a ± s: mean and sample standard deviation over n seeds.")
     if any(one.best_lr_at_grid_end for one in done):
-        lines.append("† the best learning rate is at the end of its grid: a wider grid may need fewer rounds.")
+        lines.append("† the best learning rate ends its grid, or is its only one: others may need fewer rounds.")
     if any(one.status == NOT_REACHED for one in done):
         lines.append("> n: the target was not reached within n rounds.")
     return lines
