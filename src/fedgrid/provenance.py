@@ -59,6 +59,12 @@ def libraries() -> dict[str, str]:
     }
 
 
+def pinned(constraints: Path) -> dict[str, str]:
+    """The libraries that a constraints.txt pins, and their versions; none where there is no such file."""
+    lines = constraints.read_text().splitlines() if constraints.is_file() else []
+    return {library: version for library, pin, version in (line.partition("==") for line in lines) if pin}
+
+
 def device_name(device: torch.device) -> str:
     """ "cpu", or what the GPU is called."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

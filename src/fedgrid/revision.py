@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from fedgrid import files, record
 from fedgrid.artefacts import NOT_ARTEFACTS, Artefact, artefact
-from fedgrid.provenance import engine_sources
+from fedgrid.provenance import engine_sources, pinned
 
 KEPT = re.compile(r"(params/[^/]+\.yaml|results/cells/.+\.json|src/fedgrid/.+\.py|constraints\.txt)")
 SOURCES = Path("src/fedgrid")
@@ -103,7 +103,7 @@ def read(name: str, shown: str, folder: Path) -> Revision:
         records=records,
         params=params,
         engine=engine_sources(folder / SOURCES),
-        versions=versions(folder / "constraints.txt"),
+        versions={name: pin for name, pin in pinned(folder / "constraints.txt").items() if name in LIBRARIES},
         unread=tuple(f"{name}:{says}" for says in unread),
         broken=frozenset(place.stem for place in declared) - {*artefacts, *params},
     )
@@ -155,10 +155,3 @@ def rounds_to(target: float) -> str:
 def digest(plain: Any) -> str:
     """sha256 of plain JSON values, whatever their order, in hexadecimal."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def versions(constraints: Path) -> dict[str, str]:
-    """The versions of LIBRARIES that constraints.txt pins; none where there is no such file."""
-    lines = constraints.read_text().splitlines() if constraints.is_file() else []
-    pins = (line.partition("==") for line in lines)
-    return {library: version for library, _, version in pins if library in LIBRARIES}

@@ -14,6 +14,7 @@ from fedgrid.audit.campaign import Campaign, Finding
 from fedgrid.audit.readings import unsound
 from fedgrid.entries import entries
 from fedgrid.lines import Line, lines
+from fedgrid.provenance import pinned
 
 CONSTRAINTS = Path("constraints.txt")
 PICTURES = (".pdf", ".svg", ".png")
@@ -45,8 +46,7 @@ def stale(campaign: Campaign) -> Iterator[Finding]:
 
 def drawn_otherwise() -> bool:
     """Whether constraints.txt pins another matplotlib than draws here."""
-    lines = CONSTRAINTS.read_text().splitlines() if CONSTRAINTS.is_file() else []
-    return any(line.startswith("matplotlib==") and line != f"matplotlib=={mpl.__version__}" for line in lines)
+    return pinned(CONSTRAINTS).get("matplotlib", mpl.__version__) != mpl.__version__
 
 
 def printed(campaign: Campaign) -> Iterator[Finding]:
