@@ -144,7 +144,7 @@ def test_a_shared_start_is_the_same_weights_and_an_independent_one_is_not(traine
 def test_the_losses_are_those_of_the_mixtures_written_out_in_plain_torch(data, trained, shared):
     """θ = 1 is the first client's model and θ = 0 the second's; θ = 1/2 their mean; the ends lie beyond both."""
     w = trained[shared][1]
-    curves = averaging.averages(cell(shared), data, w, cell(shared).theta)
+    curves = averaging.averages(cell(shared), data, w, averaging.mixing_weights(cell(shared)))
     first, second = w.double()
     assert curves["parents"] == pytest.approx([reference_loss(first, data), reference_loss(second, data)], rel=1e-5)
     assert abs(curves["parents"][0] - curves["parents"][1]) > 1e-3 * curves["parents"][0]  # or nothing told them apart
@@ -157,7 +157,7 @@ def test_the_losses_are_those_of_the_mixtures_written_out_in_plain_torch(data, t
 @pytest.mark.parametrize("points", [3, 8, 50])
 def test_at_one_and_at_zero_stand_the_parents(data, trained, points):
     some = Averaging(task="digits_2nn", partition="iid", E=1, B=B, lr=(LR,), K=2, shared_start=True, points=points)
-    half = averaging.averages(some, data, trained[True][1], some.theta)
+    half = averaging.averages(some, data, trained[True][1], averaging.mixing_weights(some))
     assert len(half["theta"]) == len(half["train_loss"]) == points
     for parent, theta in zip(half["parents"], (1.0, 0.0), strict=True):
         for t, loss in zip(half["theta"], half["train_loss"], strict=True):
@@ -170,19 +170,19 @@ def test_at_one_and_at_zero_stand_the_parents(data, trained, points):
 def test_the_half_way_average_is_the_mean_of_the_weights(data, trained):
     w = trained[False][1]
     halfway = Averaging(task="digits_2nn", partition="iid", E=1, B=B, lr=(LR,), K=2, shared_start=False, points=3)
-    curves = averaging.averages(halfway, data, w, halfway.theta)
+    curves = averaging.averages(halfway, data, w, averaging.mixing_weights(halfway))
     assert curves["theta"][1] == pytest.approx(0.5, abs=1e-15)
     assert curves["train_loss"][1] == pytest.approx(reference_loss((w[0].double() + w[1].double()) / 2, data), rel=1e-5)
 
 
 def test_averages_of_a_model_with_itself_are_that_model(data, trained):
     w = trained[False][1][:1].repeat(2, 1)
-    curves = averaging.averages(cell(False), data, w, cell(False).theta)
+    curves = averaging.averages(cell(False), data, w, averaging.mixing_weights(cell(False)))
     assert curves["train_loss"] == pytest.approx([reference_loss(w[0], data)] * 50, rel=1e-5)
 
 
-def test_fifty_mixing_weights_from_minus_02_to_12(data, trained):
-    theta = averaging.averages(cell(True), data, trained[True][1], cell(True).theta)["theta"]
+def test_fifty_mixing_weights_from_minus_02_to_12():
+    theta = averaging.mixing_weights(cell(True))
     assert len(theta) == 50 and (theta[0], theta[-1]) == (-0.2, 1.2)
     assert np.diff(theta) == pytest.approx([1.4 / 49] * 49)
 
@@ -190,7 +190,7 @@ def test_fifty_mixing_weights_from_minus_02_to_12(data, trained):
 def test_averaging_helps_from_a_shared_start_and_hurts_from_independent_ones(data, trained):
     """The paper's finding, here on images made up for the test."""
     for shared, (_, final) in trained.items():
-        curves = averaging.averages(cell(shared), data, final, cell(shared).theta)
+        curves = averaging.averages(cell(shared), data, final, averaging.mixing_weights(cell(shared)))
         found = averaging.result(curves)
         if shared:
             assert found["least"]["loss"] < 0.95 * min(found["parents"])

@@ -60,7 +60,7 @@ def test_a_forged_batch_runs_nothing_and_is_named(tmp_path, monkeypatch):
 
 
 class Pickled:
-    """An array as numpy pickles it, or a dtype, in a state that numpy itself never writes."""
+    """What a pickle makes by a call, and the state that it gives it: any, also one that numpy never writes."""
 
     def __init__(self, makes, given, state):
         self.reduced = makes, given, state
@@ -69,14 +69,37 @@ class Pickled:
         return self.reduced
 
 
-def test_a_forged_dtype_is_refused_before_numpy_sees_it(tmp_path):
-    """Of a void whose field is an object without saying so: numpy follows the array's bytes as an address."""
-    inner = Pickled(np.dtype, ("O8", False, True), (3, "|", None, None, None, -1, -1, 63))
-    outer = Pickled(np.dtype, ("V8", False, True), (3, "|", None, ("a",), {"a": (inner, 0)}, 8, 1, 0))
+def pickled(numbers, name="u1", shape=IMAGES.shape, by_columns=False, state=(3, "|", None, None, None, -1, -1, 0)):
+    """An array as numpy pickles it."""
     makes, given, _ = IMAGES.__reduce__()
-    forged = Pickled(makes, given, (1, (4,), outer, False, b"A" * 32))
-    archived(tmp_path, {"data_batch_2": pickle.dumps({b"data": forged, b"labels": []}, protocol=4)})
+    return Pickled(makes, given, (1, shape, Pickled(np.dtype, (name, False, True), state), by_columns, numbers))
+
+
+def batch_with(**changed):
+    return pickle.dumps({b"data": IMAGES, b"labels": [0] * 10_000} | {k.encode(): v for k, v in changed.items()}, 4)
+
+
+@pytest.mark.parametrize("place", ["data", "labels"])
+def test_a_forged_dtype_is_refused_before_numpy_sees_it(tmp_path, place):
+    """Of a void whose field is an object without saying so: numpy took an array's bytes for addresses and crashed."""
+    inner = Pickled(np.dtype, ("O8", False, True), (3, "|", None, None, None, -1, -1, 63))
+    state = 3, "|", None, ("a",), {"a": (inner, 0)}, 8, 1, 0
+    archived(tmp_path, {"data_batch_2": batch_with(**{place: pickled(b"A" * 32, "V8", (4,), state=state)})})
     assert "its numbers are 'V8', not bytes" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["i1", "b1", "u2", b"f8"])
+def test_images_of_other_numbers_are_refused(tmp_path, name):
+    archived(tmp_path, {"data_batch_2": batch_with(data=pickled(IMAGES.tobytes(), name))})
+    assert f"its numbers are {name!r}, not bytes" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["u1", b"u1"])  # as Python 3 writes it, and 2
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_images_are_read_by_rows_and_by_columns(tmp_path, name, order):
+    archived(tmp_path, {"test_batch": batch_with(data=pickled(IMAGES.tobytes(order), name, by_columns=order == "F"))})
+    read = cifar10.load(tmp_path)
+    assert (read.test_x == read.train_x[:10_000]).all()
 
 
 def test_a_damaged_or_incomplete_archive_is_named(tmp_path):

@@ -344,7 +344,7 @@ FORBIDDEN_CALLS = {
     *("yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load", "yaml.Loader", "yaml.UnsafeLoader"),
 }
 EXTRACTION = {"extractall", "unpack_archive"}
-# An unpickler that knows numpy's arrays and nothing else.
+# An unpickler that knows arrays of bytes and nothing else.
 EXCEPTIONS = {("datasets/cifar10.py", "imports pickle")}
 
 

@@ -45,6 +45,11 @@ def parents(cell: Averaging, data: Dataset, partition: Partition, device: torch.
     return initial, torch.cat(final)
 
 
+def mixing_weights(cell: Averaging) -> list[float]:
+    """θ, evenly over the cell's span."""
+    return np.linspace(*cell.span, cell.points).tolist()
+
+
 def averages(cell: Averaging, data: Dataset, w: Tensor, theta: list[float], workers: int = 1) -> dict[str, Any]:
     """The training loss of each θw + (1 − θ)w′, beside θ, with the losses of the two parents, θ = 1 and θ = 0."""
     model, examples, (dtype, _) = cell.model, training(cell, data, w.device), PRECISIONS[cell.precision]

@@ -9,8 +9,6 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar
 
-import numpy as np
-
 from fedgrid.curves import SCHEDULES
 from fedgrid.fedavg import ALGORITHMS, DECAYS, ROUNDINGS, SHUFFLES
 from fedgrid.inputs import SCALINGS
@@ -164,11 +162,6 @@ class Averaging(Cell):
         yield "lr", len(self.lr) == 1, "one learning rate"
         yield "K", self.K >= 2, "a whole number from 2"
         yield "points", self.points >= 3, "a whole number from 3"  # of two, none lies between the parents
-
-    @property
-    def theta(self) -> list[float]:
-        """The weights of the first parent in the averages, evenly over the span."""
-        return np.linspace(*self.span, self.points).tolist()
 
     @property
     def label(self) -> str:

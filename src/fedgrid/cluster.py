@@ -9,7 +9,7 @@ from fedgrid.cells import Cell, Race
 from fedgrid.plan import examples_per_round, training_examples
 
 # Floating-point operations per second of training. One thread: about the least of the committed records, evaluation
-# included. A GPU: on the safe side; an H100 trains the CNN at 10e12 to 20e12, the character LSTM at 3e12 to 12e12.
+# included. A GPU: on the safe side; an H100 trains the CNN at 4e12 to 20e12, the character LSTM at 3e12 to 12e12.
 SPEED = {"cpu": 20e9, "gpu": 500e9}
 MARGIN = 2  # of the minutes, over those expected
 SHORT = 10  # minutes, which every job may take; cells that ask for no more are packed

@@ -183,7 +183,7 @@ def run_averaging(
     """Result, curves and provenance of Figure 1's averages; short enough to need no checkpoint."""
     began = time.monotonic()
     initial, final = averaging.parents(cell, dataset, drawn, device(cell))
-    curves = averaging.averages(cell, dataset, final, cell.theta, here["threads"])
+    curves = averaging.averages(cell, dataset, final, averaging.mixing_weights(cell), here["threads"])
     examples = cell.E * sum(len(drawn[k]) for k in (0, 1))
     cost = effort(time.monotonic() - began, examples)
     made = weights(initial, final) | cost | computed([here])

@@ -62,7 +62,7 @@ def libraries() -> dict[str, str]:
 def pinned(constraints: Path) -> dict[str, str]:
     """The libraries that a constraints.txt pins, and their versions; none where there is no such file."""
     lines = constraints.read_text().splitlines() if constraints.is_file() else []
-    return {library: version for library, pin, version in (line.partition("==") for line in lines) if pin}
+    return {library: version for library, sign, version in (line.partition("==") for line in lines) if sign}
 
 
 def device_name(device: torch.device) -> str:

@@ -98,7 +98,8 @@ def again(cell: Cell) -> dict[str, Any]:
     with locks.own_gpu():
         if isinstance(cell, Averaging):
             _, final = averaging.parents(cell, data, drawn, job.device(cell))
-            return averaging.averages(cell, data, final, [cell.theta[0], cell.theta[-1]], job.workers(cell))
+            first, *_, last = averaging.mixing_weights(cell)
+            return averaging.averages(cell, data, final, [first, last], job.workers(cell))
         assert isinstance(cell, Race)
         for lap in race.laps(cell, data, drawn, race.start(cell), job.device(cell), job.workers(cell)):
             if lap.t == rounds(cell):

@@ -103,7 +103,7 @@ def read(name: str, shown: str, folder: Path) -> Revision:
         records=records,
         params=params,
         engine=engine_sources(folder / SOURCES),
-        versions={name: pin for name, pin in pinned(folder / "constraints.txt").items() if name in LIBRARIES},
+        versions={one: pin for one, pin in pinned(folder / "constraints.txt").items() if one in LIBRARIES},
         unread=tuple(f"{name}:{says}" for says in unread),
         broken=frozenset(place.stem for place in declared) - {*artefacts, *params},
     )

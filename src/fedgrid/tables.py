@@ -18,7 +18,7 @@ SYMBOLS = {"∞": r"$\infty$", "×": r"$\times$", "±": r"$\pm$", "†": r"$\dag
 
 
 def ours(entry: Entry) -> str:
-    """Our side of an entry; "> horizon" where the target was not reached, † where the best rate ends its grid."""
+    """Our side of an entry; "> horizon" without the target reached, † where the best rate ends its grid or is alone."""
     if entry.status == NOT_RUN:
         return NOT_RUN
     shown = f"> {entry.horizon}" if entry.rounds is None else f"{entry.rounds:.0f}"

@@ -77,7 +77,8 @@ def evaluated(cell: Race, curves: Plain, last: int) -> bool:
 
 def of_averages(cell: Averaging, curves: Plain) -> dict[str, Any]:
     """Figure 1's numbers: the parents' losses, the least and the greatest between them; ValueError at another θ."""
-    if len(curves["theta"]) != cell.points or not np.allclose(curves["theta"], cell.theta):
+    theta = np.linspace(*cell.span, cell.points)
+    if len(curves["theta"]) != cell.points or not np.allclose(curves["theta"], theta):
         raise ValueError(f"its θ are not {cell.points} from {cell.span[0]:g} to {cell.span[1]:g}")
     between = [(loss, t) for t, loss in zip(curves["theta"], curves["train_loss"], strict=True) if 0 <= t <= 1]
     ends = {"least": min(between), "greatest": max(between)}
@@ -87,7 +88,7 @@ def of_averages(cell: Averaging, curves: Plain) -> dict[str, Any]:
 def edges(campaign: Campaign) -> Iterator[Finding]:
     """Every best learning rate lies inside its grid, as section 3 of the paper says of its own.
 
-    At an end, a wider grid may need fewer rounds: our number is not the minimum that the table says it is. This is
+    At an end, others may need fewer rounds: our number is not the minimum that the table says it is. This is
     asked where a table or figure takes the best of several rates: a rate alone is no grid, and of rates that are drawn
     each by itself none is the best.
     """
