@@ -124,10 +124,10 @@ def standing(found: Sequence[Judged]) -> str:
     """How many claims hold, how many do not, of how many nothing is known."""
     counts = Counter(one.verdict for one in found)
     partly = sum(one.verdict == HOLDS and None in one.checks for one in found)
-    parts = [f"{counts[HOLDS]} hold" + (f" ({partly} of them as far as their cells were run)" if partly else "")]
-    parts += [f"{counts[FAILS]} do not hold", f"{counts[NOT_RUN]} not run"]
-    parts += [f"{counts[NOT_DECLARED]} not declared"] if counts[NOT_DECLARED] else []
-    return f"**{len(found)} claims: {', '.join(parts)}.**"
+    parts = [f"hold: {counts[HOLDS]}" + (f" ({partly} of them as far as their cells were run)" if partly else "")]
+    parts += [f"do not hold: {counts[FAILS]}", f"not run: {counts[NOT_RUN]}"]
+    parts += [f"not declared: {counts[NOT_DECLARED]}"] if counts[NOT_DECLARED] else []
+    return f"**{len(found)} claims; {', '.join(parts)}.**"
 
 
 def tasks(artefacts: Sequence[Artefact], train: Callable[[str], int]) -> str:
