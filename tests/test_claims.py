@@ -371,7 +371,7 @@ def test_the_page_shows_the_paper_s_numbers_ours_and_the_verdict():
 def test_nothing_declared_is_no_crash():
     text = page([], {})
     assert text.count("Here: **not declared**") == len(CLAIMS) - 1  # parameters are of no artefact, but of any cell
-    assert f"1 not run, {len(CLAIMS) - 1} not declared.**" in text
+    assert f"not run: 1, not declared: {len(CLAIMS) - 1}.**" in text
 
 
 def test_the_page_links_each_table_and_figure_and_says_how_much_of_it_was_run():
