@@ -31,6 +31,7 @@ check: install
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 

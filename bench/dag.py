@@ -19,7 +19,7 @@ from typing import NamedTuple
 import yaml
 from tabulate import tabulate
 
-from fedgrid.artefacts import NOT_ARTEFACTS
+from fedgrid.grid.artefacts import NOT_ARTEFACTS
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("Snakefile", "workflow", "profiles", "params")

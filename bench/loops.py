@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fedgrid.engine.examples import Examples
-from fedgrid.models import MNIST_CNN, Model
+from fedgrid.engine.model import Model
+from fedgrid.tasks.models import MNIST_CNN
 
 
 class Recurrent(nn.Module):

@@ -17,13 +17,16 @@ import numpy as np
 import torch
 
 from bench import loops
-from fedgrid import models, partition, provenance
-from fedgrid.calibrate import examples
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples
 from fedgrid.engine.federation import Federation
 from fedgrid.engine.workers import spread
-from fedgrid.streams import stream
+from fedgrid.partitions import partition
+from fedgrid.rng import stream
+from fedgrid.run import provenance
+from fedgrid.run.pace import examples
+from fedgrid.tasks import models
+from fedgrid.tasks.initial import initial_weights
 
 TURNS = 7
 SIZE = 2048  # of the matrices whose product is the ceiling
@@ -78,7 +81,7 @@ def measure(work: Workload, device: torch.device, turns: int = TURNS) -> dict[st
     held = partition.draw(kind, np.zeros(len(data.y), np.int64), work.clients, rng)
     B, share, draw = work.B or math.inf, work.cohort / work.clients, partial(stream, 0)
     federation = Federation(model, data, held, share, 1, B, draw, workers=work.workers)
-    w = models.initial_weights(model, "glorot", rng).float().repeat(work.rates, 1).to(device)
+    w = initial_weights(model, "glorot", rng).float().repeat(work.rates, 1).to(device)
     lr = torch.full((work.rates,), 0.05, device=device)
     rounds = iter(range(1, turns + 3))
     a_round: Callable[[], Any] = lambda: federation.round(next(rounds), w, lr)  # noqa: E731

@@ -7,8 +7,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from fedgrid import artefacts, record
 from fedgrid.__main__ import main
+from fedgrid.grid import artefacts
+from fedgrid.run import record
 
 ROOT = Path(__file__).parents[1]
 SMALL = """
@@ -22,10 +23,10 @@ figure: {kind: curves, y: test_accuracy, lines: best, x: rounds, panels: [partit
 AVERAGED = """
 title: "Averaged"
 paper: false
-kind: averaging
+kind: interpolation
 cells: {task: digits_2nn, partition: iid, K: 50, E: 1, B: 10, lr: 0.1}
 grid: [{shared_start: true}]
-figure: {kind: averaging}
+figure: {kind: interpolation}
 """
 NOBODY = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from fedgrid import record
-from fedgrid.artefacts import artefact
+from fedgrid.grid.artefacts import artefact
+from fedgrid.run import record
 
 ROOT = Path(__file__).parents[1]
 PARAMS = """

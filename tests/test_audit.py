@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 import yaml
 
-from fedgrid import artefacts, audit, job, manifest, provenance, record, replay
+from fedgrid import audit
 from fedgrid.__main__ import main
+from fedgrid.audit import manifest, replay
 from fedgrid.audit.readings import edges, readings
-from fedgrid.verbs import campaign as campaign_of
+from fedgrid.commands import campaign as campaign_of
+from fedgrid.grid import artefacts
+from fedgrid.run import job, provenance, record
 from tests.campaigns import AVERAGED, SMALL, commit, edit, make
 
 MADE = {f"results/tables/small.{suffix}" for suffix in ("csv", "md", "tex")} | {

@@ -10,9 +10,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from bench import loops, rounds
-from fedgrid import models
-from fedgrid.calibrate import examples
-from fedgrid.streams import stream
+from fedgrid.rng import stream
+from fedgrid.run.pace import examples
+from fedgrid.tasks import models
 
 ROOT = Path(__file__).parents[1]
 

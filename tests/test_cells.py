@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedgrid.artefacts import all_cells, artefact, artefact_names
-from fedgrid.cells import CHOICES, Averaging, Race, cell, grid, rates
+from fedgrid.grid.artefacts import all_cells, artefact, artefact_names
+from fedgrid.grid.cells import CHOICES, Interpolation, Race, cell, grid, rates
 
 INF = float("inf")
 RACE = {
@@ -164,7 +164,7 @@ def test_a_missing_setting_is_refused_by_its_name(key):
     ("key", "value"), [("lr", [0.1, 0.2]), ("K", 1), ("points", 2), ("shared_start", "yes"), ("C", 0.1), ("rounds", 5)]
 )
 def test_a_wrong_setting_of_figure_1_is_refused_by_its_name(key, value):
-    assert names(refusal(cell, AVERAGING | {key: value}, "averaging"), key)
+    assert names(refusal(cell, AVERAGING | {key: value}, "interpolation"), key)
 
 
 SCALARS = st.one_of(
@@ -196,7 +196,7 @@ def test_a_number_too_large_for_a_float_is_refused_by_the_settings_name():
 def test_golden_names_so_that_no_record_is_orphaned_silently():
     assert cell(RACE).name == "digits_2nn-iid-C0.1-E1-B10-s0-eff69f9635"
     assert cell(RACE | {"B": "inf", "C": 0}).name == "digits_2nn-iid-C0-E1-Binf-s0-905aac5a1c"
-    assert cell(AVERAGING, "averaging").name == "digits_2nn-iid-averaging-shared-s0-152ac84237"
+    assert cell(AVERAGING, "interpolation").name == "digits_2nn-iid-averaging-shared-s0-152ac84237"
 
 
 OTHER = {
@@ -263,10 +263,10 @@ def test_normalisation_and_penalty_can_be_taken_from_the_cifar_model_and_from_no
 
 
 def test_an_average_of_any_other_setting_has_another_name():
-    other = {key: OTHER[key] for key in OTHER if key in {field.name for field in dataclasses.fields(Averaging)}}
+    other = {key: OTHER[key] for key in OTHER if key in {field.name for field in dataclasses.fields(Interpolation)}}
     other |= {"lr": [0.2], "points": 51, "shared_start": False}
-    assert set(other) == {field.name for field in dataclasses.fields(Averaging)}
-    cells = [cell(AVERAGING, "averaging"), *(cell(AVERAGING | {key: other[key]}, "averaging") for key in other)]
+    assert set(other) == {field.name for field in dataclasses.fields(Interpolation)}
+    cells = [cell(AVERAGING, "interpolation"), *(cell(AVERAGING | {key: other[key]}, "interpolation") for key in other)]
     assert len({one.name for one in cells}) == len(cells)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fedgrid import checks, paper, summary
-from fedgrid.artefacts import artefact, artefact_names
-from fedgrid.claims import CLAIMS, FAILS, HOLDS, NOT_DECLARED, NOT_RUN, judge, tally, verdict
-from fedgrid.evidence import Side
-from fedgrid.layouts import by_seed
+from fedgrid.grid import paper
+from fedgrid.grid.artefacts import artefact, artefact_names
+from fedgrid.grid.layouts import by_seed
+from fedgrid.results import summary
+from fedgrid.results.claims import CLAIMS, FAILS, HOLDS, NOT_DECLARED, NOT_RUN, judge, statements, tally, verdict
+from fedgrid.results.claims.sides import Side
 
 ROOT = Path(__file__).parents[1]
 NEVER, UNRUN = None, "unrun"  # the target was not reached; the cell was not run
@@ -77,59 +78,59 @@ BOTH = ("table2", "table4")
 TEN = {0.0: 300, 0.1: 100}
 # The check, the tables, and rounds with which it holds and with which it does not; the second as near as it gets.
 CASES = [
-    (checks.tenfold, BOTH, lambda c: 1000 if fedsgd(c) else 99, lambda c: 1000 if fedsgd(c) else 100),
+    (statements.tenfold, BOTH, lambda c: 1000 if fedsgd(c) else 99, lambda c: 1000 if fedsgd(c) else 100),
     (
-        checks.batches_help_more_than_clients,
+        statements.batches_help_more_than_clients,
         ("table1",),
         by_clients(full={0.0: 1000}, ten={0.0: 300, 0.1: 100, 1.0: 11}),
         by_clients(full={0.0: 1000}, ten={0.0: 300, 0.1: 100, 1.0: 9}),
     ),
     (
-        checks.more_clients_help,
+        statements.more_clients_help,
         ("table1",),
         by_clients(full={0.0: 9}, ten={0.0: 300, 0.1: 299}),
         by_clients(full={0.0: 9}, ten={0.0: 300, 0.1: 100, 0.5: 300}),
     ),
     (
-        checks.a_tenth_of_the_clients_helps_most,
+        statements.a_tenth_of_the_clients_helps_most,
         ("table1",),
         by_clients(full={0.0: 9}, ten=TEN | {1.0: 34}),
         by_clients(full={0.0: 9}, ten=TEN | {1.0: 33}),
     ),
     (
-        checks.clients_help_full_batches_less,
+        statements.clients_help_full_batches_less,
         ("table1",),
         by_clients(full={0.0: 300, 0.1: 101}, ten=TEN),
         by_clients(full={0.0: 300, 0.1: 99}, ten=TEN),
     ),
-    (checks.fedavg_needs_fewer_rounds, BOTH, lambda c: 100 if fedsgd(c) else 99, lambda c: 100),
-    (checks.more_updates_fewer_rounds, BOTH, lambda c: 1e6 / u(c), lambda c: u(c)),
+    (statements.fedavg_needs_fewer_rounds, BOTH, lambda c: 100 if fedsgd(c) else 99, lambda c: 100),
+    (statements.more_updates_fewer_rounds, BOTH, lambda c: 1e6 / u(c), lambda c: u(c)),
     (
-        checks.pathological_gains_less,
+        statements.pathological_gains_less,
         BOTH,
         lambda c: 100 if fedsgd(c) else {"iid": 97, "shards": 98}.get(c.partition, 1),
         lambda c: 100 if fedsgd(c) else {"iid": 98, "shards": 97}.get(c.partition, 1),
     ),
     (
-        checks.natural_gains_more,
+        statements.natural_gains_more,
         ("table2",),
         lambda c: 100 if fedsgd(c) else {"iid": 50, "natural": 49}.get(c.partition, 1),
         lambda c: 100 if fedsgd(c) else {"iid": 50, "natural": 51}.get(c.partition, 1),
     ),
     (
-        checks.unbalanced_is_easier,
+        statements.unbalanced_is_easier,
         ("unbalanced",),
         lambda c: 99 if "_" in c.partition or fedsgd(c) else 100,
         lambda c: 100,
     ),
     (
-        checks.fedavg_needs_fewer_rounds_than_sgd,
+        statements.fedavg_needs_fewer_rounds_than_sgd,
         ("table3",),
         lambda c: {"sgd": 1000}.get(c.algorithm, 99),
         lambda c: {"sgd": 1000}.get(c.algorithm, 100),
     ),
     (
-        checks.words_need_fewer_rounds,
+        statements.words_need_fewer_rounds,
         ("table_words",),
         lambda c: 1000 if fedsgd(c) else 99,
         lambda c: 1000 if fedsgd(c) else 100,
@@ -149,17 +150,17 @@ def test_a_claim_on_rounds_holds_or_does_not_by_the_records(check, names, holds,
 def test_on_pathological_data_fedavg_must_gain_something():
     """Smaller speedups alone are not enough: here FedAvg needs more rounds than FedSGD."""
     worse = rounds(BOTH, lambda cell: 100 if fedsgd(cell) else {"iid": 50}.get(cell.partition, 101))
-    found = judged(checks.pathological_gains_less, BOTH, worse)
+    found = judged(statements.pathological_gains_less, BOTH, worse)
     assert found.verdict == FAILS and found.checks.count(False) == 2 == len(found.ours)
 
 
 def test_fedsgd_on_an_unbalanced_partition_is_not_asked():
     records = rounds(["unbalanced"], lambda cell: 99 if ("_" in cell.partition) != fedsgd(cell) else 100)
-    assert judged(checks.unbalanced_is_easier, ("unbalanced",), records).verdict == HOLDS
+    assert judged(statements.unbalanced_is_easier, ("unbalanced",), records).verdict == HOLDS
 
 
 def test_a_run_that_did_not_reach_the_target_is_slower_than_any_that_did():
-    check = checks.fedavg_needs_fewer_rounds
+    check = statements.fedavg_needs_fewer_rounds
     assert judged(check, BOTH, rounds(BOTH, lambda cell: NEVER if fedsgd(cell) else 5000)).verdict == HOLDS
     assert judged(check, BOTH, rounds(BOTH, lambda cell: 100 if fedsgd(cell) else NEVER)).verdict == FAILS
     assert judged(check, BOTH, rounds(BOTH, lambda cell: NEVER)).verdict == NOT_RUN
@@ -167,7 +168,7 @@ def test_a_run_that_did_not_reach_the_target_is_slower_than_any_that_did():
 
 def test_what_was_not_run_is_not_judged_and_counted():
     records = rounds(BOTH, lambda cell: 100 if fedsgd(cell) else 50 if cell.E == 20 and cell.B == 10 else UNRUN)
-    found = judged(checks.fedavg_needs_fewer_rounds, BOTH, records)
+    found = judged(statements.fedavg_needs_fewer_rounds, BOTH, records)
     assert found.verdict == HOLDS
     assert tally(found.checks) == "2 of 2, 19 not run"  # 8 rows of the 2NN, 8 of the CNN, 5 of the LSTM
 
@@ -175,7 +176,7 @@ def test_what_was_not_run_is_not_judged_and_counted():
 def test_the_best_of_rows_is_known_once_one_is_good_enough_and_refuted_only_when_all_were_run():
     def so_far(fast):
         records = rounds(BOTH, lambda cell: 1000 if fedsgd(cell) else fast if cell.E == 5 else UNRUN)
-        return judged(checks.tenfold, ("table2", "table4"), records)
+        return judged(statements.tenfold, ("table2", "table4"), records)
 
     assert so_far(90).verdict == HOLDS
     assert so_far(110).verdict == NOT_RUN
@@ -194,7 +195,7 @@ def test_repeats_count_as_their_mean_and_as_not_reached_where_one_was_not():
             for cell in twice.cells
         }
         return next(
-            one.verdict for one in judge(declared, records) if one.claim.items is checks.fedavg_needs_fewer_rounds
+            one.verdict for one in judge(declared, records) if one.claim.items is statements.fedavg_needs_fewer_rounds
         )
 
     assert verdict_of(150, 49) == HOLDS
@@ -221,7 +222,7 @@ def averaged(shared, independent):
     [(0.39, 0.51, HOLDS), (0.41, 0.51, FAILS), (0.39, 0.49, FAILS), (0.39, 0.3, FAILS)],
 )
 def test_averaging_gains_below_both_parents_and_loses_above_both(shared, independent, expected):
-    check = checks.averages_of_a_shared_start_gain
+    check = statements.averages_of_a_shared_start_gain
     assert judged(check, ("figure1",), averaged(shared, independent)).verdict == expected
     assert judged(check, ("figure1",), {}).verdict == NOT_RUN
 
@@ -242,10 +243,10 @@ def diverged(cell):
 @pytest.mark.parametrize(
     "check, figure, holds, fails",
     [
-        (checks.lstm_stalls, "figure3", lambda c: rising(c) if c.E > 5 else falling(c), falling),
-        (checks.lstm_stalls, "figure3", lambda c: diverged(c) if c.E > 5 else falling(c), rising),
-        (checks.cnn_does_not_stall, "figure8", falling, lambda c: rising(c) if c.E == 400 else falling(c)),
-        (checks.cnn_does_not_stall, "figure8", falling, lambda c: diverged(c) if c.E == 50 else falling(c)),
+        (statements.lstm_stalls, "figure3", lambda c: rising(c) if c.E > 5 else falling(c), falling),
+        (statements.lstm_stalls, "figure3", lambda c: diverged(c) if c.E > 5 else falling(c), rising),
+        (statements.cnn_does_not_stall, "figure8", falling, lambda c: rising(c) if c.E == 400 else falling(c)),
+        (statements.cnn_does_not_stall, "figure8", falling, lambda c: diverged(c) if c.E == 50 else falling(c)),
     ],
 )
 def test_a_loss_stalls_where_it_is_least_in_the_first_half_of_the_rounds_or_diverges(check, figure, holds, fails):
@@ -256,19 +257,19 @@ def test_a_loss_stalls_where_it_is_least_in_the_first_half_of_the_rounds_or_dive
 
 
 def test_of_a_curve_read_off_a_figure_what_the_second_half_hides_is_unknown():
-    assert checks.stalls(((1, 2.0), (40, 1.0), (50, 1.5)), 100, whole=False) is None
-    assert checks.stalls(((1, 2.0), (40, 1.0), (50, 1.5)), 100, whole=True) is True
-    assert checks.stalls(((1, 2.0), (40, 1.0), (51, 1.5)), 100, whole=False) is True
-    assert checks.stalls(((1, 2.0), (40, 1.0), (51, 0.9)), 100, whole=False) is False
-    assert checks.stalls((), 100, whole=True) is None
+    assert statements.stalls(((1, 2.0), (40, 1.0), (50, 1.5)), 100, whole=False) is None
+    assert statements.stalls(((1, 2.0), (40, 1.0), (50, 1.5)), 100, whole=True) is True
+    assert statements.stalls(((1, 2.0), (40, 1.0), (51, 1.5)), 100, whole=False) is True
+    assert statements.stalls(((1, 2.0), (40, 1.0), (51, 0.9)), 100, whole=False) is False
+    assert statements.stalls((), 100, whole=True) is None
 
 
 @pytest.mark.parametrize("accuracy, expected", [(0.9923, HOLDS), (0.9922, FAILS)])
 def test_fedavg_must_come_to_a_higher_accuracy_than_fedsgd(accuracy, expected):
     runs = [cell for cell in artefact("figure6").cells if cell.partition == "iid"]
     records = {cell.name: recorded(cell, best_accuracy=0.9922 if fedsgd(cell) else accuracy) for cell in runs}
-    assert judged(checks.fedavg_ends_higher, ("figure6",), records).verdict == expected
-    assert judged(checks.fedavg_ends_higher, ("figure6",), {}).verdict == NOT_RUN
+    assert judged(statements.fedavg_ends_higher, ("figure6",), records).verdict == expected
+    assert judged(statements.fedavg_ends_higher, ("figure6",), {}).verdict == NOT_RUN
 
 
 @pytest.mark.parametrize(
@@ -279,14 +280,14 @@ def test_the_word_lstm_s_last_accuracy_counts_not_its_best(one, five, fedsgd_s, 
         last = fedsgd_s if fedsgd(cell) else one if cell.E == 1 else five
         return [(20, 0.9), (40, last)]
 
-    assert judged(checks.words_end_better, ("figure10",), curves("figure10", points)).verdict == expected
+    assert judged(statements.words_end_better, ("figure10",), curves("figure10", points)).verdict == expected
 
 
 def test_a_model_has_the_parameters_that_the_paper_counts_about_is_one_digit(monkeypatch):
     def verdict_of(**said):
         printed = [{"task": task, "parameters": count} for task, count in said.items()]
         monkeypatch.setattr(paper, "printed", lambda name: printed if name == "models" else [])
-        return judged(checks.parameters, ("table3", "table4", "table_words"), {}).verdict
+        return judged(statements.parameters, ("table3", "table4", "table_words"), {}).verdict
 
     assert verdict_of(mnist_2nn=199_210, cifar=1e6, words=4_950_544) == HOLDS
     assert verdict_of(mnist_2nn=199_211) == FAILS
@@ -302,7 +303,7 @@ def test_a_model_has_the_parameters_that_the_paper_counts_about_is_one_digit(mon
 def test_the_paper_s_own_numbers_bear_out_the_paper_s_claims(claim):
     declared = {name: artefact(name) for name in artefact_names()}
     said = [check for item in claim.items(Side(False, declared, {})) for check in item.checks]
-    wanted = NOT_RUN if claim.items is checks.unbalanced_is_easier else HOLDS  # that one it says without numbers
+    wanted = NOT_RUN if claim.items is statements.unbalanced_is_easier else HOLDS  # that one it says without numbers
     assert verdict(said) == wanted
     assert said.count(None) <= 1 or wanted == NOT_RUN
 
@@ -346,7 +347,7 @@ def test_one_failing_check_refutes_and_one_at_least_must_have_been_made(made, ex
     ],
 )
 def test_less_is_unknown_where_a_number_is_missing_or_neither_reached(a, b, expected):
-    assert checks.less(a, b) is expected
+    assert statements.less(a, b) is expected
 
 
 def page(names, records):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fedgrid import fetch
-from fedgrid.datasets import corpora
+from fedgrid.tasks import fetch
+from fedgrid.tasks.datasets import corpora
 
 PARAMS = Path(__file__).parents[1] / "params" / "datasets.yaml"
 TWEETS = "training.1600000.processed.noemoticon.csv"

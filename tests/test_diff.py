@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from fedgrid import provenance, record, revision
 from fedgrid.__main__ import main
-from fedgrid.artefacts import artefact
-from fedgrid.diff import diff, moves
-from fedgrid.moves import Shown, pairs
+from fedgrid.audit import revision
+from fedgrid.audit.changes import Shown, pairs
+from fedgrid.audit.diff import diff, moves
+from fedgrid.grid.artefacts import artefact
+from fedgrid.run import provenance, record
 from tests import handmade
 
 ROOT = Path(__file__).parents[1]
@@ -38,10 +39,10 @@ figure: {kind: curves, y: test_accuracy, lines: best, x: rounds, panels: [], ran
 """
 AVERAGES = """
 title: "Averages"
-kind: averaging
+kind: interpolation
 cells: {task: digits_2nn, partition: iid, E: 1, B: 10, lr: 0.1}
 grid: [{shared_start: [false, true]}]
-figure: {kind: averaging}
+figure: {kind: interpolation}
 """
 DATASETS = """
 digits:
@@ -58,7 +59,7 @@ FILES = {
     "params/averages.yaml": AVERAGES,
     "params/datasets.yaml": DATASETS,
     "params/paper.yaml": "small: [{B: 10, rounds: 20}]\n",
-    "src/fedgrid/race.py": "laps = 1\n",
+    "src/fedgrid/run/race.py": "laps = 1\n",
     "src/fedgrid/engine/steps.py": "steps = 1\n",
     "src/fedgrid/tables.py": "tables = 1\n",
     "constraints.txt": "numpy==2.4.6\ntabulate==0.10.0\ntorch==2.13.0\n",
@@ -152,8 +153,8 @@ RUN = {f"iid-C0.1-E1-B{B}-s0" for B in ("5", "10", "inf")} | {"shards-C0.1-E1-B1
 BEFORE, AFTER = (
     hashlib.sha256(sources).hexdigest()[:12]
     for sources in (
-        b"engine/steps.py 10\nsteps = 1\nrace.py 9\nlaps = 1\n",
-        b"engine/layers.py 0\nengine/steps.py 10\nsteps = 1\nrace.py 9\nlaps = 2\n",
+        b"engine/steps.py 10\nsteps = 1\nrun/race.py 9\nlaps = 1\n",
+        b"engine/layers.py 0\nengine/steps.py 10\nsteps = 1\nrun/race.py 9\nlaps = 2\n",
     )
 )
 UNEXPLAINED = ("by the same settings, engine, data and libraries",)
@@ -309,10 +310,10 @@ ALTERED = {
         "no number moved; records and data moved",
     ),
     "engine": (
-        lambda: (write("src/fedgrid/race.py", "laps = 2\n"), write("src/fedgrid/engine/layers.py", "")),
+        lambda: (write("src/fedgrid/run/race.py", "laps = 2\n"), write("src/fedgrid/engine/layers.py", "")),
         {
             ("Code", "engine", "digest", "", BEFORE, AFTER, ()),
-            ("Code", "engine", "changed", "race.py", "", "", ()),
+            ("Code", "engine", "changed", "run/race.py", "", "", ()),
             ("Code", "engine", "", "engine/layers.py", None, "", ()),
         },
         "no number moved; code moved",

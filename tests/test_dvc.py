@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedgrid.artefacts import artefact, artefact_names
+from fedgrid.grid.artefacts import artefact, artefact_names
 
 ROOT = Path(__file__).parents[1]
 STAGE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["paper"]

@@ -1,4 +1,4 @@
-"""The engine equals the specification, `fedgrid.fedavg.rounds`, under losses written here with torch alone."""
+"""The engine equals the specification, `algorithms.fedavg.rounds`, under losses written here with torch alone."""
 
 from functools import partial
 from itertools import islice
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import conv2d, cross_entropy, linear, max_pool2d, relu
 
-from fedgrid import fedavg
+from fedgrid.algorithms import fedavg
 from fedgrid.engine import evaluation
 from fedgrid.engine import federation as engine
 from fedgrid.engine.evaluation import evaluate
@@ -25,9 +25,9 @@ from fedgrid.engine.memory import (
 )
 from fedgrid.engine.steps import Batches, Replicas
 from fedgrid.engine.workers import spread
-from fedgrid.models import CHAR_LSTM, CIFAR_CNN, MNIST_2NN, MNIST_CNN, convolutional, dense, recurrent
-from fedgrid.partition import PARTITIONS, Partition, draw
-from fedgrid.streams import stream
+from fedgrid.partitions.partition import PARTITIONS, Partition, draw
+from fedgrid.rng import stream
+from fedgrid.tasks.models import CHAR_LSTM, CIFAR_CNN, MNIST_2NN, MNIST_CNN, convolutional, dense, recurrent
 
 INF = float("inf")
 N, CLASSES = 97, 5

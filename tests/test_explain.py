@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedgrid import record
 from fedgrid.__main__ import main
-from fedgrid.artefacts import all_cells, artefact, artefact_names
-from fedgrid.explain import HEIGHT, WIDTH, explain, find, plot
-from fedgrid.facts import Trace, traces
+from fedgrid.audit.explain import HEIGHT, WIDTH, explain, find, plot
+from fedgrid.audit.lineage import Trace, traces
+from fedgrid.grid.artefacts import all_cells, artefact, artefact_names
+from fedgrid.run import record
 from tests import handmade
 
 ROOT = Path(__file__).parents[1]

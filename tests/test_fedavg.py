@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
-from fedgrid import fedavg
-from fedgrid.streams import stream
+from fedgrid.algorithms import fedavg
+from fedgrid.rng import stream
 
 INF = float("inf")
 FEATURES, HIDDEN, CLASSES = 6, 5, 4

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import yaml
 
-from fedgrid import fetch
-from fedgrid.datasets import DATASETS, digits, mnist
+from fedgrid.tasks import fetch
+from fedgrid.tasks.datasets import DATASETS, digits, mnist
 
 PARAMS = Path(__file__).parents[1] / "params" / "datasets.yaml"
 MIRROR = os.environ.get("FEDGRID_MIRROR")  # before the tests take it away
@@ -199,7 +199,7 @@ def test_another_file_in_place_is_named_and_not_overwritten(host, bring, toy):
 def test_a_download_killed_in_mid_transfer_leaves_nothing_in_place_and_the_next_succeeds(host, bring, toy, tmp_path):
     one = host(FILES, cut={"a.gz": 1}, stall=True)
     bring(one.url, name="toy/b.gz")  # also writes the declaration that the other process reads
-    code = "import sys, pathlib, fedgrid.fetch as f; f.fetch('toy', *map(pathlib.Path, sys.argv[1:]))"
+    code = "import sys, pathlib, fedgrid.tasks.fetch as f; f.fetch('toy', *map(pathlib.Path, sys.argv[1:]))"
     command = [sys.executable, "-c", code, toy.parent, tmp_path / "datasets.yaml"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 30

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import yaml
 
-from fedgrid import figures, record
-from fedgrid.artefacts import artefact
-from fedgrid.lines import gradients, lines
+from fedgrid.grid.artefacts import artefact
+from fedgrid.results import figures
+from fedgrid.results.learning_curves import gradients, lines
+from fedgrid.run import record
 from tests import handmade
 
 ROOT = Path(__file__).parents[1]
@@ -43,10 +44,10 @@ figure:
 """
 AVERAGING = """
 title: "Figure 00: θw + (1 − θ)w′"
-kind: averaging
+kind: interpolation
 cells: {task: mnist_2nn, partition: iid, E: 20, B: 50, lr: 0.1, points: 4, seed: [0, 1]}
 grid: [{shared_start: [false, true]}]
-figure: {kind: averaging}
+figure: {kind: interpolation}
 """
 PAPER = """
 accuracy:
@@ -220,8 +221,8 @@ def digests(files):
 
 ELSEWHERE = """
 import hashlib, json, sys
-from fedgrid import figures
-from fedgrid.artefacts import artefact
+from fedgrid.results import figures
+from fedgrid.grid.artefacts import artefact
 records = json.loads(sys.stdin.read())
 print(json.dumps({name: {path.suffix[1:]: hashlib.sha256(content).hexdigest()
     for path, content in figures.build(artefact(name), records).items()} for name in ("accuracy", "averaging")}))

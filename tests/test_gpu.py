@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from fedgrid.calibrate import examples
 from fedgrid.engine import federation as engine
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
 from fedgrid.engine.federation import Federation
 from fedgrid.engine.memory import Epoch, replica_bytes
-from fedgrid.models import CHAR_LSTM, MNIST_2NN, MNIST_CNN, WORD_LSTM
-from fedgrid.partition import Partition
-from fedgrid.streams import stream
+from fedgrid.partitions.partition import Partition
+from fedgrid.rng import stream
+from fedgrid.run.pace import examples
+from fedgrid.tasks.models import CHAR_LSTM, MNIST_2NN, MNIST_CNN, WORD_LSTM
 from tests.test_engine import KINDS, LRS, SETTINGS, distance, partition, prepare, raced, start
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is there")

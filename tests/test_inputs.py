@@ -9,16 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from fedgrid import fedavg, inputs
-from fedgrid.datasets import Dataset
+from fedgrid.algorithms import fedavg
 from fedgrid.engine.convolutional import Conv2d, LocalResponse, MaxPool
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
 from fedgrid.engine.federation import Federation
 from fedgrid.engine.layers import Linear, Relu, View
-from fedgrid.models import Model
-from fedgrid.partition import Partition
-from fedgrid.streams import stream
+from fedgrid.engine.model import Model
+from fedgrid.partitions.partition import Partition
+from fedgrid.rng import stream
+from fedgrid.tasks import inputs
+from fedgrid.tasks.datasets import Dataset
 
 EMPTY = Dataset("none", *[np.zeros(1)] * 4)
 COLOUR = inputs.colour(EMPTY, "unit", torch.float64)

@@ -19,12 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, linear, relu
 
-from fedgrid import checkpoint, fedavg, job, provenance, race, record, replay
-from fedgrid.cells import cell
+from fedgrid.algorithms import fedavg
+from fedgrid.audit import replay
 from fedgrid.curves import SCHEDULES
-from fedgrid.datasets import Dataset, digits
-from fedgrid.models import DIGITS_2NN, initial_weights
-from fedgrid.streams import stream
+from fedgrid.grid.cells import cell
+from fedgrid.rng import stream
+from fedgrid.run import checkpoint, job, provenance, race, record
+from fedgrid.tasks.datasets import Dataset, digits
+from fedgrid.tasks.initial import initial_weights
+from fedgrid.tasks.models import DIGITS_2NN
 
 PLAIN = {
     "task": "digits_2nn",
@@ -165,8 +168,8 @@ def test_recorded_curves_are_those_of_the_specification(laid_out, run, settings)
 CHILD = """
 import json, os, sys
 from pathlib import Path
-from fedgrid import job, race
-from fedgrid.cells import cell
+from fedgrid.run import job, race
+from fedgrid.grid.cells import cell
 settings, folder, checkpoints, at, number, every = json.loads(sys.argv[1])
 job.CHECKPOINT_SECONDS = every
 undisturbed = race.laps
@@ -288,7 +291,14 @@ def test_a_race_is_the_same_if_cell_sources_data_partition_and_torch_are(laid_ou
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "0.0")
         others.append(job.identity(one, data, drawn))
-    for source in ("streams.py", "fedavg.py", "race.py", "models.py", "engine/layers.py", "datasets/digits.py"):
+    for source in (
+        "rng.py",
+        "algorithms/fedavg.py",
+        "run/race.py",
+        "tasks/models.py",
+        "engine/layers.py",
+        "tasks/datasets/digits.py",
+    ):
         edited = tmp_path / source
         shutil.copytree(provenance.PACKAGE, edited, ignore=shutil.ignore_patterns("__pycache__"))
         with monkeypatch.context() as patch:
@@ -674,8 +684,8 @@ def test_bf16_learns_what_float32_does(run):
 AMONG = """
 import resource, sys
 from pathlib import Path
-from fedgrid import job
-from fedgrid.cells import cell
+from fedgrid.run import job
+from fedgrid.grid.cells import cell
 K, folder, raw = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 settings = {"task": "digits_2nn", "partition": "population", "K": K, "C": 10 / K, "E": 1, "B": 5, "lr": 0.1}
 one = cell(settings | {"targets": [], "rounds": 20})

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from fedgrid import locks
+from fedgrid.run import locks
 
 NOBODY = 65534  # a user who may do little
 HOLD = """
 import os, sys
 from pathlib import Path
-from fedgrid import locks
+from fedgrid.run import locks
 locks.POLL_SECONDS = 0.05
 os.setuid(int(sys.argv[1]))
 with locks.{lock}({argument}) as held:

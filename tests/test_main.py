@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from fedgrid import artefacts, locks, record
 from fedgrid.__main__ import VERBS, main
+from fedgrid.grid import artefacts
+from fedgrid.run import locks, record
 
 ROOT = Path(__file__).parents[1]
 SMALL = """\

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fedgrid import artefacts, manifest, record
 from fedgrid.__main__ import main
+from fedgrid.audit import manifest
+from fedgrid.grid import artefacts
+from fedgrid.run import record
 from tests.campaigns import SMALL, commit
 
 PLACE = manifest.path("small")

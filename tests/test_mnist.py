@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedgrid import artefacts, fetch, job, race, record
+from fedgrid.grid import artefacts
+from fedgrid.run import job, race, record
+from fedgrid.tasks import fetch
 
 ROOT = Path(__file__).parents[1]
 MIRROR = os.environ.get("FEDGRID_MIRROR")

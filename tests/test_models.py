@@ -11,19 +11,10 @@ from torch.nn.functional import cross_entropy
 
 from fedgrid.engine.examples import Examples, Inputs
 from fedgrid.engine.federation import Federation
-from fedgrid.models import (
-    CHAR_LSTM,
-    CIFAR_CNN,
-    DIGITS_2NN,
-    INITS,
-    MNIST_2NN,
-    MNIST_CNN,
-    WORD_LSTM,
-    dense,
-    initial_weights,
-)
-from fedgrid.partition import Partition
-from fedgrid.streams import stream
+from fedgrid.partitions.partition import Partition
+from fedgrid.rng import stream
+from fedgrid.tasks.initial import INITS, initial_weights
+from fedgrid.tasks.models import CHAR_LSTM, CIFAR_CNN, DIGITS_2NN, MNIST_2NN, MNIST_CNN, WORD_LSTM, dense
 
 SMALL = dense(12, 8, 5)
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import yaml
 
-from fedgrid import paper
-from fedgrid.artefacts import artefact
 from fedgrid.curves import SCHEDULES, rounds_to_target
-from fedgrid.entries import entries, label
-from fedgrid.layouts import by_seed
+from fedgrid.grid import paper
+from fedgrid.grid.artefacts import artefact
+from fedgrid.grid.layouts import by_seed
+from fedgrid.results.rounds_to_target import entries, label
 
 ROOT = Path(__file__).parents[1]
 TRANSCRIPT = Path(__file__).parents[2] / "shared" / "paper"

@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fedgrid.partition import PARTITIONS, Partition, draw
-from fedgrid.streams import stream
+from fedgrid.partitions.partition import PARTITIONS, Partition, draw
+from fedgrid.rng import stream
 
 DIVIDED = sorted(set(PARTITIONS) - {"population", "natural"})
 KINDS = st.sampled_from(DIVIDED)

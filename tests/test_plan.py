@@ -10,9 +10,10 @@ import torch
 import yaml
 from sklearn.datasets import load_digits
 
-from fedgrid import calibrate, plan
-from fedgrid.artefacts import artefact
-from fedgrid.cells import cell
+from fedgrid.grid import plan
+from fedgrid.grid.artefacts import artefact
+from fedgrid.grid.cells import cell
+from fedgrid.run import pace
 
 ROOT = Path(__file__).parents[1]
 PACE = 100_000.0  # examples per second
@@ -148,7 +149,7 @@ def test_hours_left_are_shared_by_the_gpus_where_there_are_any(monkeypatch, tabl
     found = list(costs(table4).values())
     hours = sum(one.hours for one in found) / 2
     assert f"18 of 18 cells to run: {hours:.2f} h expected on 2 GPUs, at most" in plan.text(
-        table4, found, *calibrate.computers()
+        table4, found, *pace.computers()
     )
 
 
@@ -173,16 +174,16 @@ SGD = {"algorithm": "sgd", "K": 1, "C": 1.0}
 @pytest.mark.parametrize("settings", [{}, {"B": "inf"}, SGD, SGD | {"B": 9999}], ids=str)
 def test_the_pace_is_a_positive_number(monkeypatch, settings):
     threads = torch.get_num_threads()
-    monkeypatch.setattr(calibrate, "SECONDS", 0.05)
+    monkeypatch.setattr(pace, "SECONDS", 0.05)
     try:
-        found = calibrate.pace(cell(DIGITS | settings))
+        found = pace.pace(cell(DIGITS | settings))
     finally:
         torch.set_num_threads(threads)
     assert found > 0 and math.isfinite(found)
 
 
 def work(device, **settings):
-    return calibrate.work(cell(DIGITS | settings), 1500, torch.device(device))
+    return pace.work(cell(DIGITS | settings), 1500, torch.device(device))
 
 
 def test_the_work_of_a_pace_is_a_clients_on_a_cpu_a_cohorts_on_a_gpu_and_a_batch_of_sgd():

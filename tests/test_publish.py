@@ -24,8 +24,11 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from fedgrid import artefacts, files, job, patience, publish, record
-from fedgrid.datasets import digits
+from fedgrid import files
+from fedgrid.grid import artefacts
+from fedgrid.run import job, record
+from fedgrid.tasks.datasets import digits
+from fedgrid.tracking import publish, retries
 
 PUBLISH = Path(__file__).parents[1] / "workflow/rules/publish.smk"
 GRID = {
@@ -35,10 +38,10 @@ GRID = {
 }
 TWIN = {"cells_of": "grid", "table": GRID["table"]}
 AVERAGING = {
-    "kind": "averaging",
+    "kind": "interpolation",
     "cells": {"task": "digits_2nn", "partition": "iid", "K": 50, "E": 1, "B": 10, "lr": 0.1, "points": 5},
     "grid": [{"shared_start": True}],
-    "figure": {"kind": "averaging"},
+    "figure": {"kind": "interpolation"},
 }
 
 
@@ -150,8 +153,8 @@ def remote(server, monkeypatch):
 
 def emptied(uri, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setattr(patience, "PAUSES", (0, 0))
-    for name, value in patience.REQUESTS.items():
+    monkeypatch.setattr(retries, "PAUSES", (0, 0))
+    for name, value in retries.REQUESTS.items():
         monkeypatch.setenv(name, value)
     if uri.startswith("sqlite"):
         monkeypatch.chdir(Path(uri.removeprefix("sqlite:///")).parent)  # its files go to ./mlruns
@@ -471,7 +474,7 @@ def publisher(folder, names):
     """A process that publishes three times, once it is told to."""
     script = f"""
         from pathlib import Path
-        from fedgrid import publish
+        from fedgrid.tracking import publish
         folder = Path({str(folder)!r})
         print("ready", flush=True)
         input()
@@ -534,7 +537,7 @@ def test_a_server_killed_and_started_again_in_the_middle_loses_and_doubles_nothi
     port = free_port()
     processes = [started(tmp_path, port)]
     store = emptied(f"http://127.0.0.1:{port}", monkeypatch)
-    monkeypatch.setattr(patience, "PAUSES", (1,) * 120)
+    monkeypatch.setattr(retries, "PAUSES", (1,) * 120)
 
     def kill():
         stop(processes[0], signal.SIGKILL)
@@ -555,7 +558,7 @@ def test_killed_while_it_publishes_and_repeated_it_is_whole(remote, campaign):
     script = f"""
         import os, signal
         from pathlib import Path
-        from fedgrid import publish
+        from fedgrid.tracking import publish
         publish.illustrate = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         folder = Path({str(campaign)!r})
         publish.publish_artefacts(["grid"], folder / "params", folder / "cells", folder / "figures")
@@ -570,7 +573,7 @@ def test_killed_while_it_publishes_and_repeated_it_is_whole(remote, campaign):
 
 
 def test_a_server_that_does_not_answer_is_one_line_that_names_it(campaign, dead, monkeypatch, capsys):
-    monkeypatch.setattr(patience, "PAUSES", (0, 0))
+    monkeypatch.setattr(retries, "PAUSES", (0, 0))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", dead.replace("//", "//me:se@cret@"))
     said = rf"^{dead}: .*Connection refused.*; start the server"
     with pytest.raises(ValueError, match=said) as raised:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fedgrid import figures, record, summary, tables
 from fedgrid.__main__ import VERBS
-from fedgrid.artefacts import all_cells, artefact, artefact_names
-from fedgrid.verbs import paper_names
+from fedgrid.commands import paper_names
+from fedgrid.grid.artefacts import all_cells, artefact, artefact_names
+from fedgrid.results import figures, summary, tables
+from fedgrid.run import record
 
 ROOT = Path(__file__).parents[1]
 DECLARED = ROOT / "params"

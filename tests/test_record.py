@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fedgrid import files, record
+from fedgrid import files
+from fedgrid.run import record
 from tests import handmade
 
 NAME = "digits_2nn-iid-C0.1-E1-B10-s0-0123456789"
@@ -258,7 +259,7 @@ def test_an_unchanged_record_keeps_its_times_and_a_changed_one_does_not(tmp_path
 WRITE_A_LONGER_ONE = """
 import json, resource, sys
 from pathlib import Path
-from fedgrid import record
+from fedgrid.run import record
 longer = json.loads(sys.stdin.read())
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 record.write(longer, Path(sys.argv[1]))

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fedgrid import artefacts, manifest, record, replay
 from fedgrid.__main__ import main
-from fedgrid.verbs import campaign as campaign_of
+from fedgrid.audit import manifest, replay
+from fedgrid.commands import campaign as campaign_of
+from fedgrid.grid import artefacts
+from fedgrid.run import record
 from tests.campaigns import AVERAGED, ROOT, SMALL, edit, make
 
 ACCURACY, LOSS = replay.TOLERANCE["accuracy"], replay.TOLERANCE["loss"]

@@ -14,14 +14,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fedgrid import record
 from fedgrid.__main__ import main
-from fedgrid.artefacts import artefact
 from fedgrid.audit import Finding
-from fedgrid.entries import NOT_RUN, entries
-from fedgrid.explain import explain
-from fedgrid.report import page
-from fedgrid.verbs import paper_names
+from fedgrid.audit.explain import explain
+from fedgrid.audit.report import page
+from fedgrid.commands import paper_names
+from fedgrid.grid.artefacts import artefact
+from fedgrid.results.rounds_to_target import NOT_RUN, entries
+from fedgrid.run import record
 from tests import handmade
 
 ROOT = Path(__file__).parents[1]

@@ -18,9 +18,12 @@ import numpy as np
 import pytest
 import yaml
 
-from fedgrid import artefacts, checkpoint, fetch, files, job
+from fedgrid import files
 from fedgrid.__main__ import main
-from fedgrid.datasets import DATASETS, cifar10, corpora, digits
+from fedgrid.grid import artefacts
+from fedgrid.run import checkpoint, job
+from fedgrid.tasks import fetch
+from fedgrid.tasks.datasets import DATASETS, cifar10, corpora, digits
 
 ROOT = Path(__file__).parents[1]
 PWNED = "pwned"  # the file that an attack leaves where it runs
@@ -207,7 +210,7 @@ def test_a_name_that_a_shell_or_a_path_could_mistake_is_no_artefact_and_no_datas
 def test_another_artefacts_cells_lie_in_params():
     Path("../secret.yaml").write_text(yaml.safe_dump(DECLARED))
     Path("params").mkdir()
-    Path("params/x.yaml").write_text("title: x\ncells_of: ../../secret\nfigure: {kind: averaging}\n")
+    Path("params/x.yaml").write_text("title: x\ncells_of: ../../secret\nfigure: {kind: interpolation}\n")
     assert "no name of an artefact" in refusal(artefacts.artefact, "x")
 
 
@@ -345,7 +348,7 @@ FORBIDDEN_CALLS = {
 }
 EXTRACTION = {"extractall", "unpack_archive"}
 # An unpickler that knows arrays of bytes and nothing else.
-EXCEPTIONS = {("datasets/cifar10.py", "imports pickle")}
+EXCEPTIONS = {("tasks/datasets/cifar10.py", "imports pickle")}
 
 
 def breaches(path):

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedgrid import fetch
-from fedgrid.datasets import shakespeare
+from fedgrid.tasks import fetch
+from fedgrid.tasks.datasets import shakespeare
 
 PARAMS = Path(__file__).parents[1] / "params" / "datasets.yaml"
 MIRROR = os.environ.get("FEDGRID_MIRROR", "")

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from fedgrid import entries, record, summary, tables
-from fedgrid.artefacts import artefact, artefact_names
-from fedgrid.cells import cell as cell_of
+from fedgrid.grid.artefacts import artefact, artefact_names
+from fedgrid.grid.cells import cell as cell_of
+from fedgrid.results import rounds_to_target, summary, tables
+from fedgrid.run import record
 from tests import handmade
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +91,7 @@ def records(hand):
 
 @pytest.fixture
 def found(hand, records):
-    return dict(zip(map(place, hand.cells), entries.entries(hand, records), strict=True))
+    return dict(zip(map(place, hand.cells), rounds_to_target.entries(hand, records), strict=True))
 
 
 def text_of(hand, records, suffix):
@@ -145,7 +146,7 @@ def test_a_baseline_differs_from_its_row_by_its_own_settings_alone(tmp_path, han
     for cell in by_c.cells:
         answer = float(rounds[cell.partition, cell.E][cell.C > 0])
         records[cell.name] = made(cell, [1, 2], [[0.1, 1.0]] * 3, 1.0, answer, 0.2)
-    speedups = {one.row + one.column: one.speedup for one in entries.entries(by_c, records)}
+    speedups = {one.row + one.column: one.speedup for one in rounds_to_target.entries(by_c, records)}
     assert {key: value for key, value in speedups.items() if value is not None} == {
         ("1", "0.1", "IID"): 3.0,
         ("5", "0.1", "IID"): 1.5,
@@ -204,7 +205,7 @@ def test_csv_holds_every_entry_in_full_precision(hand, records, found):
     records[name]["result"]["rounds_to_target"]["0.75"] = 1 / 3 + 2
     lines = list(csv.DictReader(io.StringIO(text_of(hand, records, "csv"))))
     assert len(lines) == len(hand.cells)
-    for line, one in zip(lines, entries.entries(hand, records), strict=True):
+    for line, one in zip(lines, rounds_to_target.entries(hand, records), strict=True):
         assert (line["E"], line["B"], line["partition"]) == one.row + one.column
         for key in ("rounds", "spread", "speedup", "paper_rounds", "paper_speedup", "ratio"):
             assert (float(line[key]) if line[key] else None) == getattr(one, key), key
@@ -446,11 +447,11 @@ def test_the_speedup_of_repeats_is_the_ratio_of_means(seeds):
     """Not the mean of ratios, 6.5; of a baseline that did not always reach the target there is none."""
     declared, told = seeds
     rounds = {IID[0]: [100.0, 200.0, 300.0], IID[1]: [10.0, 20.0, 60.0], IID[2]: [50.0, None, 50.0]}
-    found = {(one.row, one.column): one for one in entries.entries(declared, told(rounds))}
+    found = {(one.row, one.column): one for one in rounds_to_target.entries(declared, told(rounds))}
     assert found[("1", "10"), ("IID",)].speedup == 200 / 30
     assert found[("5", "∞"), ("IID",)].speedup is None
     unsure = {IID[0]: [100.0, None, 300.0], IID[1]: [10.0, 20.0, 60.0]}
-    assert {one.speedup for one in entries.entries(declared, told(unsure))} == {None}
+    assert {one.speedup for one in rounds_to_target.entries(declared, told(unsure))} == {None}
 
 
 def test_the_csv_tells_of_repeats_how_many_there_are_and_names_them_all(seeds):
@@ -483,7 +484,7 @@ def test_metrics_of_repeats_have_spread_number_and_a_rate_where_all_agree(seeds)
 def test_a_table_laid_out_by_seed_keeps_seeds_apart(seeds, tmp_path):
     by_seed = PARAMS.replace("C: 0.1,", "C: 0.1, seed: [0, 1, 2],").replace("rows: [E, B]", "rows: [E, B, seed]")
     (tmp_path / "params/by_seed.yaml").write_text(by_seed)
-    found = entries.entries(artefact("by_seed"), seeds[1]({IID[0]: [100.0, 200.0], IID[1]: [10.0, 40.0]}))
+    found = rounds_to_target.entries(artefact("by_seed"), seeds[1]({IID[0]: [100.0, 200.0], IID[1]: [10.0, 40.0]}))
     assert len(found) == 24 and {one.declared for one in found} == {1}
     rounds = {one.row[1:]: (one.rounds, one.speedup) for one in found if one.rounds is not None}
     assert rounds == {
@@ -517,7 +518,7 @@ def test_a_spread_in_latex_is_a_command(seeds):
 )
 def test_u_counts_a_client_s_updates_in_a_round(settings, u):
     common = {"task": "mnist_2nn", "partition": "iid", "C": 0.1, "targets": [0.9], "rounds": 5, "lr": 0.1}
-    assert entries.updates(cell_of(common | settings), 60_000) == u
+    assert rounds_to_target.updates(cell_of(common | settings), 60_000) == u
 
 
 def test_u_is_shown_as_the_paper_shows_it():

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedgrid import job, plan
 from fedgrid.__main__ import main
-from fedgrid.datasets import words
+from fedgrid.grid import plan
+from fedgrid.run import job
+from fedgrid.tasks.datasets import words
 
 ROOT = Path(__file__).parents[1]
 FILES = {"vocabulary.txt", "train.npy", "test.npy", "clients.npy", "summary.json"}
@@ -247,7 +248,7 @@ def test_an_encoding_that_fails_leaves_the_former_one(encoded, tmp_path):
 SLOW = """
 import sys, time
 from pathlib import Path
-from fedgrid.datasets import words
+from fedgrid.tasks.datasets import words
 write = words.write_side
 def slow(clients, token, path):
     if path.name == "test.npy":
@@ -295,7 +296,7 @@ def test_a_damaged_encoding_is_named(encoded, tmp_path, damage):
 MEASURE = """
 import re, sys
 from pathlib import Path
-from fedgrid.datasets import words
+from fedgrid.tasks.datasets import words
 def posts(n):
     for i in range(n):
         yield f"author{i // 50}", " ".join(f"w{(i * 31 + k * 977) % (4 * n)}" for k in range(12))

@@ -5,28 +5,28 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from fedgrid import verbs
+from fedgrid import commands
 
 # Each verb: what it does, what its operands are, none where it takes none, and whether it can do without any.
 VERBS: dict[str, tuple[Callable[[list[str]], None], str, str | int]] = {
-    "tasks": (verbs.tasks, "", ""),
-    "fetch": (verbs.fetch, "DATASET", "+"),
-    "encode": (verbs.encode, "CORPUS", "+"),
-    "partition": (verbs.partition, "PARTITION", "+"),
-    "plan": (verbs.plan, "ARTEFACT", "*"),
-    "run": (verbs.run, "CELL", "+"),
-    "table": (verbs.table, "ARTEFACT", "*"),
-    "figure": (verbs.figure, "ARTEFACT", "*"),
-    "metrics": (verbs.metrics, "ARTEFACT", "*"),
-    "readme": (verbs.readme, "ARTEFACT", "*"),
-    "claims": (verbs.claims, "", ""),
-    "publish": (verbs.publish, "ARTEFACT", "*"),
-    "manifest": (verbs.manifest, "ARTEFACT", "*"),
-    "audit": (verbs.audit, "ARTEFACT", "*"),
-    "replay": (verbs.replay, "ARTEFACT", "*"),
-    "diff": (verbs.diff, "REVISION", 2),
-    "report": (verbs.report, "ARTEFACT", "*"),
-    "explain": (verbs.explain, "ARTEFACT ENTRY", "+"),
+    "tasks": (commands.tasks, "", ""),
+    "fetch": (commands.fetch, "DATASET", "+"),
+    "encode": (commands.encode, "CORPUS", "+"),
+    "partition": (commands.partition, "PARTITION", "+"),
+    "plan": (commands.plan, "ARTEFACT", "*"),
+    "run": (commands.run, "CELL", "+"),
+    "table": (commands.table, "ARTEFACT", "*"),
+    "figure": (commands.figure, "ARTEFACT", "*"),
+    "metrics": (commands.metrics, "ARTEFACT", "*"),
+    "readme": (commands.readme, "ARTEFACT", "*"),
+    "claims": (commands.claims, "", ""),
+    "publish": (commands.publish, "ARTEFACT", "*"),
+    "manifest": (commands.manifest, "ARTEFACT", "*"),
+    "audit": (commands.audit, "ARTEFACT", "*"),
+    "replay": (commands.replay, "ARTEFACT", "*"),
+    "diff": (commands.diff, "REVISION", 2),
+    "report": (commands.report, "ARTEFACT", "*"),
+    "explain": (commands.explain, "ARTEFACT ENTRY", "+"),
 }
 
 

@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
-from fedgrid.report import page as made
+from fedgrid.audit.report import page as made
 from tests import handmade
 from tests.test_report import FINDINGS
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from fedgrid import artefacts
+from fedgrid.grid import artefacts
 from tests.slurm.reliability import CHECKPOINT_SECONDS
 from tests.trees import Tree
 
@@ -36,7 +36,7 @@ def prepare(tree: Tree) -> None:
     """Declares the two cells in the checkout, lets it write checkpoints often, and commits that."""
     (tree.path / "params/faults.yaml").write_text(yaml.safe_dump(FAULTS))
     (tree.path / "profiles/slurm/partitions.yaml").write_text(yaml.safe_dump(PARTITIONS))
-    job = tree.path / "src/fedgrid/job.py"
+    job = tree.path / "src/fedgrid/run/job.py"
     text, changed = re.subn(
         r"^CHECKPOINT_SECONDS = \d+\nPROGRESS_SECONDS = \d+$",
         f"CHECKPOINT_SECONDS = {CHECKPOINT_SECONDS}\nPROGRESS_SECONDS = 0",

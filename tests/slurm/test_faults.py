@@ -12,7 +12,7 @@ import signal
 import pytest
 import yaml
 
-from fedgrid import fetch
+from fedgrid.tasks import fetch
 from tests.slurm.campaign import EAGER, PROFILE
 from tests.slurm.cluster import run, until
 

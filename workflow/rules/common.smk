@@ -4,8 +4,10 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from fedgrid import artefacts, cluster, replay
-from fedgrid.datasets import CORPORA, words
+from fedgrid.audit import replay
+from fedgrid.grid import artefacts
+from fedgrid.slurm import resources
+from fedgrid.tasks.datasets import CORPORA, words
 
 SCHEMAS = Path(workflow.basedir) / "workflow/schemas"
 
@@ -29,7 +31,7 @@ DATASETS = checked("params/datasets.yaml", "datasets")
 PAPER = [name for name, artefact in ARTEFACTS.items() if artefact.paper]
 CELLS = {cell.name: cell for artefact in ARTEFACTS.values() for cell in artefact.cells}
 PARTITIONS = {cell.partition_name: cell for cell in CELLS.values()}
-LONGEST = config.get("longest", cluster.LONGEST)  # minutes that a job asks for at most
+LONGEST = config.get("longest", resources.LONGEST)  # minutes that a job asks for at most
 if type(LONGEST) is not int or LONGEST < 1:
     raise WorkflowError(f"profiles/slurm/partitions.yaml: longest is {LONGEST!r}; it must be minutes, from 1")
 TABLE_FORMATS = ["csv", "md", "tex"]
@@ -104,17 +106,17 @@ def gpus(wildcards):
 def walltime(wildcards, attempt):
     """Minutes that a cell's job asks for; the cells of a pack, one after another, are granted no more than one cell is."""
     share = LONGEST // workflow.group_settings.group_components.get(pack(wildcards), 1)
-    return cluster.minutes(CELLS[wildcards.cell], gpus(wildcards), attempt, max(share, 1))
+    return resources.minutes(CELLS[wildcards.cell], gpus(wildcards), attempt, max(share, 1))
 
 
 def memory(wildcards, attempt):
     """Megabytes that a cell's job asks for."""
-    return cluster.megabytes(CELLS[wildcards.cell], gpus(wildcards), attempt)
+    return resources.megabytes(CELLS[wildcards.cell], gpus(wildcards), attempt)
 
 
 def pack(wildcards):
     """The group of short cells that may share one job of the cluster; none of a long cell."""
-    if cluster.minutes(CELLS[wildcards.cell], gpus(wildcards), 1) > cluster.SHORT:
+    if resources.minutes(CELLS[wildcards.cell], gpus(wildcards), 1) > resources.SHORT:
         return None
     return "short_gpu" if gpus(wildcards) else "short"
 

@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fedgrid import record
-from fedgrid.artefacts import Artefact
-from fedgrid.cells import Cell
+from fedgrid.grid.artefacts import Artefact
+from fedgrid.grid.cells import Cell
+from fedgrid.run import record
 
 PAPER = "paper"
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedgrid import fetch, files, provenance
+from fedgrid import files
 from fedgrid.audit.campaign import PAPER, Campaign, Finding
-from fedgrid.cells import Cell
-from fedgrid.datasets import CORPORA, DATASETS
-from fedgrid.partition import Partition
+from fedgrid.grid.cells import Cell
+from fedgrid.partitions.partition import Partition
+from fedgrid.run import provenance
+from fedgrid.tasks import fetch
+from fedgrid.tasks.datasets import CORPORA, DATASETS
 
 RAW = Path("data/raw")
 PARTITIONS = Path("data/partitions")

@@ -8,8 +8,8 @@ import numpy as np
 
 from fedgrid.audit.campaign import Campaign, Finding
 from fedgrid.audit.records import damaged, settings
-from fedgrid.cells import Averaging, Cell, Race
 from fedgrid.curves import SCHEDULES, best_rate, envelope, rounds_to_target
+from fedgrid.grid.cells import Cell, Interpolation, Race
 
 Plain = Mapping[str, Any]
 
@@ -29,7 +29,7 @@ def readings(campaign: Campaign) -> Iterator[Finding]:
 
 def reading(cell: Cell, curves: Plain) -> dict[str, Any]:
     """The result that those curves give; ValueError where they are none of that cell."""
-    if isinstance(cell, Averaging):
+    if isinstance(cell, Interpolation):
         return of_averages(cell, curves)
     assert isinstance(cell, Race)
     return of_race(cell, curves)
@@ -75,7 +75,7 @@ def evaluated(cell: Race, curves: Plain, last: int) -> bool:
     return early and lengths == [*map(len, seen)] and curves["rounds"] == max(seen, key=len)
 
 
-def of_averages(cell: Averaging, curves: Plain) -> dict[str, Any]:
+def of_averages(cell: Interpolation, curves: Plain) -> dict[str, Any]:
     """Figure 1's numbers: the parents' losses, the least and the greatest between them; ValueError at another θ."""
     theta = np.linspace(*cell.span, cell.points)
     if len(curves["theta"]) != cell.points or not np.allclose(curves["theta"], theta):

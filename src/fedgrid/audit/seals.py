@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from fedgrid import files, manifest
+from fedgrid import files
+from fedgrid.audit import manifest
 from fedgrid.audit.campaign import PAPER, Campaign, Finding
 
 LOCK = Path("dvc.lock")

@@ -8,13 +8,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from fedgrid import figures, tables
-from fedgrid.artefacts import Artefact
 from fedgrid.audit.campaign import Campaign, Finding
 from fedgrid.audit.readings import unsound
-from fedgrid.entries import entries
-from fedgrid.lines import Line, lines
-from fedgrid.provenance import pinned
+from fedgrid.grid.artefacts import Artefact
+from fedgrid.results import figures, tables
+from fedgrid.results.learning_curves import Line, lines
+from fedgrid.results.rounds_to_target import entries
+from fedgrid.run.provenance import pinned
 
 CONSTRAINTS = Path("constraints.txt")
 PICTURES = (".pdf", ".svg", ".png")

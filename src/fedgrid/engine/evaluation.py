@@ -8,9 +8,9 @@ from torch.nn.functional import cross_entropy
 
 from fedgrid.engine.examples import Examples
 from fedgrid.engine.memory import Epoch, examples_at_once, replicas_at_once
+from fedgrid.engine.model import Model
 from fedgrid.engine.steps import Weights, length, rounded
 from fedgrid.engine.workers import slices, spread
-from fedgrid.models import Model
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""One round of Algorithm 1 for all learning rates of a cell together, equal to `fedgrid.fedavg.rounds` rate by rate.
+"""One round of Algorithm 1 for all learning rates of a cell together, equal to `algorithms.fedavg.rounds` rate by rate.
 
 The data lie once on the device, as stored. A client's examples are gathered there once per epoch, by a table of
 indices, and serve every rate; FedSGD, one step of every client from the same weights, is one step on the union of the
@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedgrid import fedavg
+from fedgrid.algorithms import fedavg
 from fedgrid.engine.examples import Examples
 from fedgrid.engine.memory import Epoch, examples_at_once, replicas_at_once
+from fedgrid.engine.model import Model
 from fedgrid.engine.steps import Batches, Replicas, Weights, descend, replicated, rounded
 from fedgrid.engine.workers import slices, spread
-from fedgrid.models import Model
-from fedgrid.partition import Partition
+from fedgrid.partitions.partition import Partition
 
 NOBODY = -1  # in a table of indices: no example
 

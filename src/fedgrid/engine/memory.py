@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from fedgrid.engine.model import Model
 from fedgrid.engine.steps import descend
-from fedgrid.models import Model
 
 STACKED = 2**20  # parameters, of all replicas together, that a CPU steps at once: 4 MiB in float32
 SHARE = 0.8  # of the memory that is free on a GPU

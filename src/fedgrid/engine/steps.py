@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fedgrid.models import Model
+from fedgrid.engine.model import Model
 
 WARM_UP = 3  # steps before a capture, in which the GPU's libraries choose their kernels
 Weights = list[list[Tensor]]

@@ -1,0 +1,171 @@
+"""Replay: a few cells' first rounds, run again and compared with what their records say.
+
+Whoever reads records cannot tell a curve that was trained from one that was made up; whoever trains again can. The
+few cells that must stand for all are chosen by nobody: they are those whose sha256 of the manifest's chain and their
+name is least, which is known only once the records are sealed, and is then the same for everyone.
+
+The same engine, torch and machine must give the same bits. Elsewhere sums are rounded in another order, and what a
+rounding changes grows with each step: it turns a ReLU here and there, and near divergence it soon decides everything.
+So elsewhere only the first evaluated round is compared, at the rates below the record's best (where none is, at the
+smallest), and to a tolerance. It is about thrice what 51 records were seen to differ by when their processor's AVX-512
+kernels were exchanged for AVX2's: there, accuracies by 0.0036 and losses by 0.6 % at most; at the best rates, which are
+nearest to divergence, by 0.09 and 16 %.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+import torch
+
+from fedgrid.audit import Campaign, Finding, manifest
+from fedgrid.audit.origins import ORIGINS, said
+from fedgrid.curves import SCHEDULES, best_rate
+from fedgrid.grid.cells import Cell, Interpolation, Race
+from fedgrid.grid.plan import examples_per_round, training_examples
+from fedgrid.run import interpolation, job, locks, provenance, race
+
+SAMPLE = 6  # cells
+ROUNDS = 2  # of each, at most
+BUDGET = 2e12  # floating-point operations of training: a minute or less on one thread
+DECIDING = ("engine", "torch", "device", "processor", "instructions")  # of ORIGINS: with the same, the same bits
+TOLERANCE = {"accuracy": 0.01, "loss": 0.02}  # a loss's relative to the record's
+
+load_data = cache(job.load_data)
+Curves = Mapping[str, Any]
+
+
+def rounds(cell: Cell) -> int:
+    """How many of its first rounds a replay of the cell runs, the last one evaluated; 0 where none can be afforded."""
+    if not isinstance(cell, Race):
+        return 1
+    train = training_examples(cell.dataset)
+    each = examples_per_round(cell, train) * cell.model.flops
+    judging = train * len(cell.lr) * cell.model.forward_flops * cell.train_loss
+    evaluated = [t for t in range(1, ROUNDS + 1) if SCHEDULES[cell.evaluate](t)]
+    return max((t for n, t in enumerate(evaluated, 1) if t * each + n * judging <= BUDGET), default=0)
+
+
+def sample(campaign: Campaign) -> list[str]:
+    """The names of the cells to replay; ValueError where the records are not sealed."""
+    place = manifest.path(campaign.seal)
+    if not place.is_file():
+        raise ValueError(f"{place}: no manifest; seal the records with `{campaign.sealing}`")
+    chain = manifest.read(place).chained
+    names = [name for name in campaign.records if rounds(campaign.cells[name])]
+    return sorted(names, key=lambda name: hashlib.sha256(f"{chain} {name}".encode()).digest())[:SAMPLE]
+
+
+def left_out(campaign: Campaign) -> Iterator[Finding]:
+    """A note of the records that no sample holds, because a replay of them takes too long."""
+    dear = [campaign.cells[name].task for name in campaign.records if not rounds(campaign.cells[name])]
+    if dear:
+        says = f"never replayed: their first evaluated round costs more than {BUDGET / 1e12:g} TFLOP"
+        yield Finding("replay", f"{len(dear)} records", f"{says} ({', '.join(sorted(set(dear)))})", note=True)
+
+
+def replay(campaign: Campaign, name: str) -> Finding:
+    """What running the cell's first rounds again finds; a note where its record's curves begin like that."""
+    cell, one = campaign.cells[name], campaign.records[name]
+    found, others = again(cell), elsewhere(cell, one["provenance"])
+    try:
+        same, apart = head(cell, one["curves"]) == found, differences(cell, one["curves"], found)
+    except (ValueError, IndexError):
+        return Finding("replay", name, "its curves are not of the form that its cell gives")
+    says, stands = verdict(same, apart, others)
+    return Finding("replay", name, f"run again, its curves begin {says}", note=not stands)
+
+
+def verdict(same: bool, apart: Mapping[str, float], others: Sequence[str]) -> tuple[str, bool]:
+    """How the curves begin, and whether that is a finding; `others` decided the record's bits and are not as here."""
+    made = f"made with another {', '.join(others)}" if others else "made with the same engine, torch and machine"
+    if same or not others:
+        return f"{'with the same bits' if same else 'otherwise'}; {made}", not same
+    measured = ", ".join(f"{what} differs by {much:.2g}" for what, much in apart.items())
+    far = any(apart[what] > most for what, most in TOLERANCE.items())
+    return f"{'otherwise' if far else 'near enough'}: {measured}; {made}", far
+
+
+def again(cell: Cell) -> dict[str, Any]:
+    """The curves of the cell's first rounds, as a record holds them; of averages, those at both ends of θ."""
+    torch.set_num_threads(1)
+    data = load_data(cell.dataset)
+    drawn = job.read_partition(job.PARTITIONS / f"{cell.partition_name}.npz", data)
+    with locks.own_gpu():
+        if isinstance(cell, Interpolation):
+            _, final = interpolation.parents(cell, data, drawn, job.device(cell))
+            first, *_, last = interpolation.mixing_weights(cell)
+            return interpolation.averages(cell, data, final, [first, last], job.workers(cell))
+        assert isinstance(cell, Race)
+        for lap in race.laps(cell, data, drawn, race.start(cell), job.device(cell), job.workers(cell)):
+            if lap.t == rounds(cell):
+                break
+    curves = {"rounds": lap.rounds, "rates": [job.finite(asdict(rate)) for rate in lap.rates]}
+    return json.loads(json.dumps(curves))
+
+
+def elsewhere(cell: Cell, made: Mapping[str, Any]) -> list[str]:
+    """What decides the bits and is not as it was when a record of that provenance was made."""
+    machine = provenance.hardware(job.device(cell), job.workers(cell))
+    here = {"engine": provenance.engine_digest(), "libraries": provenance.libraries(), "hardware": machine}
+    return [what for what in DECIDING if said(made, ORIGINS[what]) != said(here, ORIGINS[what])]
+
+
+def head(cell: Cell, curves: Curves) -> dict[str, Any]:
+    """What a record's curves say of the rounds that a replay runs."""
+    if isinstance(cell, Interpolation):
+        ends = {key: [curves[key][0], curves[key][-1]] for key in ("theta", "train_loss")}
+        return ends | {"parents": curves["parents"]}
+    last = rounds(cell)
+    n = sum(t <= last for t in curves["rounds"])
+    rates: list[dict[str, Any]] = [
+        {key: kept[:n] if isinstance(kept, list) else kept for key, kept in rate.items()} for rate in curves["rates"]
+    ]
+    return {
+        "rounds": curves["rounds"][:n],
+        "rates": [rate | {"diverged": early(rate["diverged"], last)} for rate in rates],
+    }
+
+
+def early(t: int | None, last: int) -> int | None:
+    """The round, if it is none after the last."""
+    return t if t is not None and t <= last else None
+
+
+def differences(cell: Cell, curves: Curves, found: Curves) -> dict[str, float]:
+    """The greatest difference of an accuracy, and of a loss relatively, between a record's curves and those found."""
+    apart = dict.fromkeys(TOLERANCE, 0.0)
+    for what, recorded, now in pairs(cell, curves, found):
+        apart[what] = max(apart[what], difference(recorded, now, relative=what == "loss"))
+    return apart
+
+
+def pairs(cell: Cell, curves: Curves, found: Curves) -> Iterator[tuple[str, Sequence[Any], Sequence[Any]]]:
+    """What is compared elsewhere: "accuracy" or "loss", the record's values, those found; ValueError where none can."""
+    if isinstance(cell, Interpolation):
+        for key in ("train_loss", "parents"):
+            yield "loss", head(cell, curves)[key], found[key]
+        return
+    if curves["rounds"][:1] != found["rounds"][:1]:
+        raise ValueError("evaluated in another round")
+    best = best_rate(cell.lr, [rate["test_accuracy"] for rate in curves["rates"]])
+    calm = [lr for lr in cell.lr if lr < (best or 0)] or cell.lr[:1]
+    for rate, other in zip(curves["rates"], found["rates"], strict=True):
+        if rate["lr"] in calm:
+            for key in ("test_accuracy", "test_loss", "train_loss"):
+                yield key.partition("_")[2], rate[key][:1], other[key][:1]
+
+
+def difference(recorded: Sequence[Any], now: Sequence[Any], relative: bool) -> float:
+    """The greatest difference of two values at the same place; infinite where one of them is missing."""
+    if len(recorded) != len(now):
+        return math.inf
+    apart = [0.0]
+    for a, b in zip(recorded, now, strict=True):
+        if a != b:
+            apart.append(math.inf if None in (a, b) else abs(a - b) / (abs(a) if relative and a else 1))
+    return max(apart)

@@ -1,0 +1,247 @@
+"""What each verb of `python -m fedgrid` does: effects at the edge. Files are read and written here, lines printed."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedgrid.grid import artefacts
+from fedgrid.grid.artefacts import Artefact
+from fedgrid.run import record
+
+if TYPE_CHECKING:
+    from fedgrid.audit import Campaign, Finding
+
+FIGURES = Path("results/figures")
+AUDITS = Path("results/audit")
+
+
+def fetch(names: list[str]) -> None:
+    """Bring datasets' files to data/raw, each checked against its sha256."""
+    from fedgrid.tasks.fetch import fetch as bring
+
+    for name in names:
+        for path in bring(name):
+            print(path)
+
+
+def encode(names: list[str]) -> None:
+    """Make words of fetched corpora, once, in data/encoded."""
+    from fedgrid.run import job
+    from fedgrid.tasks.datasets import corpora, words
+
+    for corpus in names:
+        if corpus not in corpora.READERS:
+            raise ValueError(f"unknown corpus {corpus!r}; choose from {', '.join(corpora.READERS)}")
+    for corpus in names:
+        raw, encoded = job.RAW / corpus, job.ENCODED / corpus
+        try:
+            summary = words.encode(corpora.READERS[corpus](raw), encoded, str(raw))
+        except FileNotFoundError as error:
+            remedy = f"fetch it with `python -m fedgrid fetch {corpus}`"
+            raise ValueError(f"{error.filename}: no such data; {remedy}") from error
+        print(f"{encoded}: {summary}")
+
+
+def partition(names: list[str]) -> None:
+    """Draw partitions, such as mnist-iid-K100-s0, into data/partitions."""
+    from fedgrid.run import job
+
+    cells = {cell.partition_name: cell for cell in artefacts.all_cells().values()}
+    for cell in [artefacts.known(name, cells, "partition") for name in names]:
+        name = cell.partition_name
+        dataset = job.load_data(cell.dataset)
+        drawn = job.draw_partition(dataset, cell.partition, cell.K, cell.seed)
+        job.write_partition(drawn, dataset, job.PARTITIONS / f"{name}.npz")
+
+
+def run(names: list[str]) -> None:
+    """Run cells, begun or resumed, and write their records; one that is there is kept."""
+    from fedgrid.run import job
+
+    cells = artefacts.all_cells()
+    for cell in [artefacts.known(name, cells, "cell") for name in names]:
+        print(job.settle(cell))
+
+
+def plan(names: list[str]) -> None:
+    """List the cells of artefacts with what they cost on this machine."""
+    from fedgrid.grid import plan as plans
+    from fedgrid.run import pace
+
+    for artefact in chosen(names):
+        done = record.existing([cell.name for cell in artefact.cells])
+        costs = plans.plan(artefact, done, plans.training_examples, pace.pace)
+        print(plans.text(artefact, costs, *pace.computers()), end="\n\n")
+
+
+def table(names: list[str]) -> None:
+    """Make the tables of artefacts from the records that exist."""
+    from fedgrid.results import tables
+
+    make(names, "table", tables.build)
+
+
+def figure(names: list[str]) -> None:
+    """Make the figures of artefacts from the records that exist."""
+    from fedgrid.results import figures
+
+    make(names, "figure", figures.build)
+
+
+def make(names: list[str], what: str, build: Callable[..., dict[Path, Any]]) -> None:
+    """Writes the files that `build` makes of each artefact that declares such a layout."""
+    from fedgrid import files
+
+    for artefact in chosen(names):
+        if getattr(artefact, what):
+            made = build(artefact, records([artefact]))
+            files.write_all(made)
+            print(*made, sep="\n")
+
+
+def metrics(names: list[str]) -> None:
+    """Write results/metrics.json, which `dvc metrics diff` compares, from the records that exist."""
+    from fedgrid import files
+    from fedgrid.results import summary
+
+    found = chosen(names)
+    files.write(summary.METRICS, summary.metrics(found, records(found)))
+
+
+def readme(names: list[str]) -> None:
+    """Write the tables in README.md and docs/ anew from the records that exist."""
+    from fedgrid import files
+    from fedgrid.results import summary
+
+    found = chosen(names)
+    for path in summary.DOCUMENTS:
+        files.write(path, summary.readme(path.read_text(), found, records(found)))
+
+
+def claims(names: list[str]) -> None:
+    """Write results/README.md, the paper's claims and whether they hold, from the records that exist."""
+    from fedgrid import files
+    from fedgrid.results import summary
+
+    found = chosen(names)
+    files.write(summary.CLAIMS, summary.report(found, records(found)))
+
+
+def tasks(names: list[str]) -> None:
+    """List what is learnt: models, clients, training examples, targets."""
+    from fedgrid.grid.plan import training_examples
+    from fedgrid.results import summary
+
+    declared = [artefacts.artefact(name) for name in artefacts.artefact_names()]
+    print(summary.tasks(declared, training_examples))
+
+
+def publish(names: list[str]) -> None:
+    """Show artefacts' records in MLflow, each once: ./mlflow.db, or the server that MLFLOW_TRACKING_URI names."""
+    from fedgrid.run import locks
+    from fedgrid.tracking import publish as publishing
+
+    # one publisher of a checkout at a time: two would lay out a fresh mlflow.db together
+    with locks.alone(Path("mlflow.db.lock")):
+        counts = publishing.publish_artefacts(names or paper_names(), artefacts.PARAMS, record.CELLS, FIGURES)
+    print(f"MLflow: {counts.created} runs created, {counts.replaced} replaced, {counts.kept} kept")
+
+
+def audit(names: list[str]) -> None:
+    """Check records, tables and figures of artefacts against what is declared; exit status 1 where a finding stands."""
+    from fedgrid import audit as audits
+
+    judged = campaign(names)
+    findings = audits.audit(judged)
+    print(audits.text(findings, len(judged.records)))
+    conclude(findings, len(judged.records), judged.name)
+
+
+def replay(names: list[str]) -> None:
+    """Run the first rounds of a few cells again and compare them with the records; exit status 1 where one differs."""
+    from fedgrid import audit as audits
+    from fedgrid.audit import replay as replays
+
+    judged = campaign(names)
+    findings, sample = [*audits.damaged(judged), *replays.left_out(judged)], replays.sample(judged)
+    for name in sample:
+        print(name, file=sys.stderr, flush=True)
+        findings.append(replays.replay(judged, name))
+    print(audits.lines(findings, f"replay: {len(sample)} of {len(judged.records)} records"))
+    conclude(findings, len(sample), f"{judged.name}-replay")
+
+
+def conclude(findings: "list[Finding]", records: int, name: str) -> None:
+    """Keeps the findings as results/audit/<name>.json; exit status 1 where one stands."""
+    from fedgrid import audit as audits
+    from fedgrid import files
+
+    files.write(AUDITS / f"{name}.json", audits.as_json(findings, records))
+    if any(not finding.note for finding in findings):
+        sys.exit(1)
+
+
+def manifest(names: list[str]) -> None:
+    """Seal the records of artefacts: write the sha256 of each to results/manifests, where no sealed one was altered."""
+    from fedgrid import files
+    from fedgrid.audit import manifest as manifests
+
+    sealed = campaign(names)
+    if sealed.name != sealed.seal:
+        raise ValueError(f"{' '.join(names)}: sealed with all of the paper's records, by `{sealed.sealing}`")
+    place = manifests.path(sealed.seal)
+    files.write(place, manifests.seal(place, map(sealed.path, sealed.cells)))
+    print(place)
+
+
+def report(names: list[str]) -> None:
+    """Write results/report.html, one page of all numbers and where each comes from, from the records that exist."""
+    from fedgrid import audit as audits
+    from fedgrid import files
+    from fedgrid.audit import report as reports
+
+    found = chosen(names)
+    findings = audits.audit(campaign(names), audits.COMMITTED)
+    path = Path(f"results/{'-'.join(['report', *names])}.html")
+    files.write(path, reports.page(found, records(found), findings))
+    print(path)
+
+
+def explain(names: list[str]) -> None:
+    """Tell where one number comes from: an artefact and the settings of its entry, such as table4 "E=10 B=10 IID"."""
+    from fedgrid.audit import explain as explaining
+
+    artefact = artefacts.artefact(names[0])
+    print(explaining.explain(artefact, records([artefact]), " ".join(names[1:])))
+
+
+def diff(names: list[str]) -> None:
+    """Say what moved between two git revisions: numbers, settings, data, code."""
+    from fedgrid.audit.diff import diff as compare
+    from fedgrid.audit.revision import revision
+
+    print(compare(*map(revision, names)))
+
+
+def paper_names() -> list[str]:
+    """The artefacts of the paper, which every verb takes where none is named."""
+    return [name for name in artefacts.artefact_names() if artefacts.artefact(name).paper]
+
+
+def chosen(names: list[str]) -> list[Artefact]:
+    """The artefacts of those names."""
+    return [artefacts.artefact(name) for name in names or paper_names()]
+
+
+def campaign(names: list[str]) -> "Campaign":
+    """The campaign of those artefacts, with the names of all declared cells."""
+    from fedgrid.audit import Campaign
+
+    declared = frozenset(artefacts.all_cells())
+    return Campaign(tuple(chosen(names)), declared=declared, name="-".join(names) or "paper")
+
+
+def records(among: list[Artefact]) -> dict[str, dict[str, Any]]:
+    """The records that exist of the artefacts' cells."""
+    return record.existing([cell.name for artefact in among for cell in artefact.cells])

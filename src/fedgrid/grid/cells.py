@@ -1,0 +1,249 @@
+"""Cells: points of the paper's grid, checked. Nothing here trains, reads a file or knows of tables."""
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cached_property
+from typing import Any, ClassVar
+
+from fedgrid.algorithms.fedavg import ALGORITHMS, DECAYS, ROUNDINGS, SHUFFLES
+from fedgrid.curves import SCHEDULES
+from fedgrid.engine.model import Model
+from fedgrid.engine.precision import PRECISIONS
+from fedgrid.partitions.partition import PARTITIONS
+from fedgrid.tasks import TASKS
+from fedgrid.tasks.initial import INITS
+from fedgrid.tasks.inputs import SCALINGS
+
+CHOICES: dict[str, Any] = {
+    "task": TASKS,
+    "partition": PARTITIONS,
+    "init": INITS,
+    "scaling": SCALINGS,
+    "shuffle": SHUFFLES,
+    "rounding": ROUNDINGS,
+    "evaluate": SCHEDULES,
+    "precision": PRECISIONS,
+    "algorithm": ALGORITHMS,
+    "decay_per": DECAYS,
+}
+OWN_LISTS = ("lr", "targets")
+LATER = {"later": True}  # of a setting that came after the first records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One job that leaves one record. What Race and Interpolation, its two kinds, have in common.
+
+    The settings from `init` on are choices that the paper leaves open; docs/deviations.md discusses their defaults.
+    """
+
+    task: str
+    partition: str
+    E: int  # local epochs
+    B: float  # batch size; inf is the client's whole data
+    lr: tuple[float, ...]  # learning rates, rising
+    K: int = 100  # clients
+    seed: int = 0
+    init: str = "glorot"
+    scaling: str = "unit"
+    shuffle: str = "every_epoch"
+    precision: str = field(default="float32", metadata=LATER)
+    lrn: bool = field(default=True, metadata=LATER)  # the CIFAR-10 model's local response normalisation
+    l2: bool = field(default=True, metadata=LATER)  # and its L2 penalty
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if hasattr(self, name) and (value := getattr(self, name)) not in choices:
+                raise ValueError(f"unknown {name} {value!r}; choose from {', '.join(choices)}")
+        for name, holds, wanted in self.bounds():
+            if not holds:
+                value = getattr(self, name)
+                raise ValueError(f"{name} is {list(value) if isinstance(value, tuple) else value}; it must be {wanted}")
+
+    def bounds(self) -> Iterator[tuple[str, bool, str]]:
+        """Each setting's name, whether its value is allowed, and what is."""
+        yield "E", self.E >= 1, "a whole number from 1"
+        yield "B", self.B >= 1 and (math.isinf(self.B) or self.B % 1 == 0), "a whole number from 1, or inf"
+        yield "K", self.K >= 1, "a whole number from 1"
+        yield "lr", len(self.lr) > 0, "at least one learning rate; the grid is empty"
+        yield "lr", all(0 < lr < math.inf for lr in self.lr), "positive learning rates"
+        yield "lr", sorted(set(self.lr)) == list(self.lr), "rising learning rates, none twice"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The cell as plain JSON values, every setting spelt out; B = inf as "inf"."""
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return plain | {"B": "inf" if math.isinf(self.B) else int(self.B)}
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The settings as record and name hold them: a later one only where it is not its default.
+
+        So a setting that is new leaves every record its name.
+        """
+        default = {one.name for one in fields(self) if one.metadata == LATER and getattr(self, one.name) == one.default}
+        return {key: value for key, value in self.settings.items() if key not in default}
+
+    @cached_property
+    def name(self) -> str:
+        """The record's name: readable, and ending in a digest of all settings."""
+        digest = hashlib.sha256(json.dumps(self.recorded, sort_keys=True).encode()).hexdigest()[:10]
+        return f"{self.task}-{self.partition}-{self.label}-s{self.seed}-{digest}"
+
+    @property
+    def label(self) -> str:
+        """The middle of the name."""
+        raise NotImplementedError
+
+    @property
+    def dataset(self) -> str:
+        """The name of the dataset that the task learns."""
+        return TASKS[self.task].dataset
+
+    @cached_property
+    def model(self) -> Model:
+        """What learns it, as the settings have it."""
+        return TASKS[self.task].model.variant(self.lrn, self.l2)
+
+    @property
+    def partition_name(self) -> str:
+        """The name of the partition's file: one per dataset, kind, K and seed."""
+        return f"{self.dataset}-{self.partition}-K{self.K}-s{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Race(Cell):
+    """A point of the grid C × E × B, its learning rates racing in lockstep."""
+
+    C: float  # client fraction, 0 to 1; 0 is one client
+    targets: tuple[float, ...]  # test accuracies, rising; the last one ends the race, none runs it to the horizon
+    rounds: int  # the horizon: rounds after which the race ends without its target
+    rounding: str = "nearest"  # of C·K
+    evaluate: str = "paper"
+    train_loss: bool = False  # also evaluate the loss over the whole training set
+    algorithm: str = field(default="fedavg", metadata=LATER)
+    decay: float = field(default=1.0, metadata=LATER)  # factor on the learning rates
+    decay_per: str = field(default="epoch", metadata=LATER)  # how often it comes in
+
+    def bounds(self) -> Iterator[tuple[str, bool, str]]:
+        """Each setting's name, whether its value is allowed, and what is."""
+        yield from super().bounds()
+        yield "C", 0 <= self.C <= 1, "a fraction from 0 to 1"
+        yield "rounds", self.rounds >= 1, "a whole number from 1"
+        yield "decay", 0 < self.decay <= 1, "above 0 and at most 1"
+        for name in ("K", "C", "E"):
+            yield name, self.algorithm != "sgd" or getattr(self, name) == 1, "1 for plain SGD, which has no clients"
+        yield "partition", self.algorithm != "sgd" or self.partition == "iid", "iid for plain SGD, whose data are whole"
+        yield "B", self.algorithm != "sgd" or not math.isinf(self.B), "finite for plain SGD, whose round is a minibatch"
+        yield "targets", all(0 < a < 1 for a in self.targets), "accuracies between 0 and 1"
+        yield "targets", sorted(set(self.targets)) == list(self.targets), "rising, none twice"
+
+    @property
+    def label(self) -> str:
+        """The point of the grid."""
+        if self.algorithm == "sgd":
+            return f"sgd-B{self.settings['B']}"
+        return f"C{self.C:g}-E{self.E}-B{self.settings['B']}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interpolation(Cell):
+    """Figure 1: clients 0 and 1 train apart, from the same initial weights or not, and are averaged."""
+
+    shared_start: bool
+    points: int = 50  # values of θ
+    span: ClassVar[tuple[float, float]] = (-0.2, 1.2)  # of θ
+
+    def bounds(self) -> Iterator[tuple[str, bool, str]]:
+        """Each setting's name, whether its value is allowed, and what is."""
+        yield from super().bounds()
+        yield "lr", len(self.lr) == 1, "one learning rate"
+        yield "K", self.K >= 2, "a whole number from 2"
+        yield "points", self.points >= 3, "a whole number from 3"  # of two, none lies between the parents
+
+    @property
+    def label(self) -> str:
+        """How the two start."""
+        return f"averaging-{'shared' if self.shared_start else 'independent'}"
+
+
+KINDS: dict[str, type[Cell]] = {"race": Race, "interpolation": Interpolation}
+
+
+def rates(lr: Any) -> tuple[float, ...]:
+    """The learning rates: a number, a list, or {per_decade: n, from: a, to: b}, the values 10^(k/n) for k in a..b.
+
+    The paper's grids are multiplicative, of resolution 10^(1/3) or 10^(1/6); it prints three digits, and so do we.
+    """
+    if isinstance(lr, Mapping):
+        if set(lr) != {"per_decade", "from", "to"} or any(type(value) is not int for value in lr.values()):
+            raise ValueError(f"lr is {dict(lr)}; a grid of rates has per_decade, from and to, whole numbers")
+        if lr["per_decade"] < 1 or abs(lr["from"]) > 99 or abs(lr["to"]) > 99:
+            raise ValueError(f"lr is {dict(lr)}; per_decade is at least 1, from and to lie within ±99")
+        return tuple(float(f"{10 ** (k / lr['per_decade']):.3g}") for k in range(lr["from"], lr["to"] + 1))
+    return tuple(number(rate) for rate in (lr if isinstance(lr, list) else [lr]))
+
+
+def number(value: Any) -> float:
+    """The value as a float; TypeError where it is not a number (a string may only be "inf")."""
+    if isinstance(value, bool) or not (isinstance(value, int | float) or value == "inf"):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
+
+
+def whole(value: Any) -> int:
+    """The value, if it is a whole number."""
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is not a whole number")
+    return value
+
+
+def flag(value: Any) -> bool:
+    """The value, if it is true or false."""
+    if type(value) is not bool:
+        raise TypeError(f"{value!r} is not true or false")
+    return value
+
+
+READ: dict[str, Callable[[Any], Any]] = {
+    "B": number,
+    "C": number,
+    "decay": number,
+    "lr": rates,
+    "targets": lambda targets: tuple(number(target) for target in targets),
+    **dict.fromkeys(("E", "K", "seed", "rounds", "points"), whole),
+    **dict.fromkeys(("train_loss", "shared_start", "lrn", "l2"), flag),
+}
+
+
+def cell(settings: Mapping[str, Any], kind: str = "race") -> Cell:
+    """The cell of those settings; ValueError naming the setting that is unknown, missing, or not what it must be."""
+    known = {field.name: field for field in fields(KINDS[kind])}
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"unknown setting {name!r}; a cell has {', '.join(known)}")
+    missing = [name for name, field in known.items() if field.default is MISSING and name not in settings]
+    if missing:
+        raise ValueError(f"missing setting {', '.join(map(repr, missing))}")
+    values = {}
+    for name, value in settings.items():
+        try:
+            values[name] = READ.get(name, str)(value)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"{name}: {error}") from error
+    return KINDS[kind](**values)
+
+
+def grid(common: Mapping[str, Any], rows: list[Mapping[str, Any]], kind: str = "race") -> Iterator[Cell]:
+    """The cells of an artefact: each row over the common settings; every list is an axis, but a cell's own lists."""
+    for row in rows:
+        settings = dict(common) | dict(row)
+        axes = {name: value for name, value in settings.items() if isinstance(value, list) and name not in OWN_LISTS}
+        if empty := [name for name, values in axes.items() if not values]:
+            raise ValueError(f"{empty[0]} is an empty list; an axis has at least one value")
+        for point in itertools.product(*axes.values()):
+            yield cell(settings | dict(zip(axes, point, strict=True)), kind)

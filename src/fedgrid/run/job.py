@@ -1,0 +1,252 @@
+"""A cell as one process: reads its data, resumes from its checkpoint, shows its progress, leaves its record."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedgrid import files
+from fedgrid.algorithms import fedavg
+from fedgrid.curves import best_rate, envelope
+from fedgrid.engine.precision import PRECISIONS
+from fedgrid.grid.cells import Cell, Interpolation, Race
+from fedgrid.partitions import partition
+from fedgrid.rng import stream
+from fedgrid.run import checkpoint, interpolation, locks, provenance, race, record
+from fedgrid.tasks.datasets import CORPORA, DATASETS, Dataset
+
+RAW = Path("data/raw")
+ENCODED = Path("data/encoded")
+PARTITIONS = Path("data/partitions")
+CHECKPOINTS = Path("results/checkpoints")
+CHECKPOINT_SECONDS = 60
+PROGRESS_SECONDS = 5
+
+
+def load_data(name: str, raw: Path = RAW) -> Dataset:
+    """The dataset of that name from its fetched files, a corpus from its encoded ones beside them.
+
+    ValueError naming the file that is missing or damaged.
+    """
+    folder, verb = (raw.parent / ENCODED.name / name, "encode") if name in CORPORA else (raw / name, "fetch")
+    try:
+        for archive in folder.glob("*.npz"):
+            files.arrays(archive)
+        return DATASETS[name](folder)
+    except FileNotFoundError as error:
+        raise ValueError(f"{error.filename}: no such data; {verb} it with `python -m fedgrid {verb} {name}`") from error
+
+
+def draw_partition(dataset: Dataset, kind: str, K: int, seed: int) -> partition.Partition:
+    """The partition of that dataset, drawn from its own named stream."""
+    return partition.draw(kind, dataset.train_y, K, stream(seed, "partition"), dataset.clients)
+
+
+def write_partition(drawn: partition.Partition, dataset: Dataset, path: Path) -> None:
+    """Keeps a partition as a file: its name, indices, offsets and the digest of the dataset that it divides."""
+    with files.whole(path) as partial, partial.open("wb") as file:
+        name, data = np.array(path.stem), np.array(dataset.digest)
+        np.savez(file, name=name, indices=drawn.indices, offsets=drawn.offsets, data=data)
+
+
+def read_partition(path: Path, dataset: Dataset) -> partition.Partition:
+    """The partition at path; ValueError where it is damaged or divides another dataset."""
+    try:
+        kept = files.arrays(path)
+        drawn = partition.Partition(kept["indices"], kept["offsets"])
+        name, data = str(kept["name"]), str(kept["data"])
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no partition; draw it with `python -m fedgrid partition {path.stem}`") from None
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path}: no partition ({error}); delete it to draw it again") from error
+    if name != path.stem:
+        raise ValueError(f"{path}: it is the partition {name}; delete it to draw the right one")
+    if data != dataset.digest:
+        raise ValueError(f"{path}: a partition of another dataset ({data[:12]}, not {dataset.digest[:12]}); delete it")
+    return drawn
+
+
+def device(cell: Cell) -> torch.device:
+    """Where the cell is computed: on a GPU if this process sees one. ValueError where the cell's precision needs one.
+
+    CUDA_VISIBLE_DEVICES decides which one, and hides all if it is empty.
+    """
+    if torch.cuda.is_available():
+        _, products = PRECISIONS[cell.precision]
+        torch.backends.cuda.matmul.fp32_precision = products
+        torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]  # tf32 unless told
+        return torch.device("cuda")
+    if cell.precision == "tf32":
+        raise ValueError(f"{cell.name}: precision tf32 needs a GPU, and this process sees none")
+    return race.CPU
+
+
+def workers(cell: Cell) -> int:
+    """How many threads share a cell's work: one where a GPU trains its clients together.
+
+    On a CPU it is OMP_NUM_THREADS, which a rule's `threads` sets; 1 if it is unset. Each computes alone, so that a
+    curve depends neither on their number nor on what runs beside them.
+    """
+    if device(cell) != race.CPU:
+        return 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "1")
+    if not (wanted.isdecimal() and int(wanted)):
+        raise ValueError(f"OMP_NUM_THREADS is {wanted!r}; it must be a whole number from 1")
+    return int(wanted)
+
+
+def identity(cell: Cell, dataset: Dataset, drawn: partition.Partition) -> dict[str, str]:
+    """What makes two races the same race."""
+    return {
+        "name": cell.name,
+        "engine": provenance.engine_digest(),
+        "data": dataset.digest,
+        "partition": drawn.digest,
+        "torch": torch.__version__,
+        "device": provenance.device_name(device(cell)),
+    }
+
+
+@contextmanager
+def terminated() -> Iterator[list[int]]:
+    """A list that SIGTERM and SIGINT fill with their numbers; the process goes on, to leave at a round's end."""
+    caught: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, lambda number, frame: caught.append(number))
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def progress(cell: Race, lap: race.Lap, pace: float) -> str:
+    """One line: rounds, best accuracy and its rate, pace and the time to the horizon; pace in rounds per second."""
+    curves = [rate.test_accuracy for rate in lap.rates]
+    best = envelope(curves)
+    reached = f"best {best[-1]:.4f} at lr {best_rate(cell.lr, curves):g}" if len(best) else "not yet evaluated"
+    hours, minutes = divmod(round((cell.rounds - lap.t) / pace / 60), 60)
+    left = f"at most {hours} h {minutes:02} min left"
+    return f"{cell.name}: round {lap.t}/{cell.rounds}, {reached}, {pace:.3g} rounds/s, {left}"
+
+
+def settle(cell: Cell) -> Path:
+    """The path of the cell's record, which is made if there is none; ValueError where a damaged one lies there.
+
+    A record is never replaced: whoever wants another deletes it. So a job that is tried again, requeued or submitted
+    twice costs nothing that was done before.
+    """
+    place = record.path(cell.name)
+    with locks.alone(CHECKPOINTS / f"{cell.name}.lock"):
+        files.sweep(place)
+        files.sweep(CHECKPOINTS / cell.name)
+        if place.is_file():
+            record.read(place)
+            print(f"{place}: it is there; delete it to run the cell again", file=sys.stderr)
+        else:
+            with locks.own_gpu():
+                record.write(run(cell))
+        for begun in CHECKPOINTS.glob(f"{cell.name}.*npz"):  # of any device
+            begun.unlink()
+    return place
+
+
+def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints: Path = CHECKPOINTS) -> dict[str, Any]:
+    """The cell's record. SIGTERM or Ctrl-C writes a checkpoint and raises SystemExit(128 + its number).
+
+    The same call later resumes there.
+    """
+    torch.set_num_threads(1)  # within an operation: there, threads would wait for one another
+    here = provenance.hardware(device(cell), workers(cell))
+    dataset = load_data(cell.dataset, raw)
+    drawn = read_partition(partitions / f"{cell.partition_name}.npz", dataset)
+    who = identity(cell, dataset, drawn)
+    commit = provenance.commit()  # of the sources as imported, not as they may be edited meanwhile
+    if isinstance(cell, Interpolation):
+        outcome = run_interpolation(cell, dataset, drawn, here)
+    elif isinstance(cell, Race):
+        place = checkpoint.path(checkpoints, cell.name, who["device"])
+        outcome = run_race(cell, dataset, drawn, place, who, here)
+    outcome["provenance"] = commit | {key: who[key] for key in ("engine", "data", "partition")} | outcome["provenance"]
+    return {"schema": record.SCHEMA, "name": cell.name, "settings": cell.recorded} | outcome
+
+
+def run_interpolation(
+    cell: Interpolation, dataset: Dataset, drawn: partition.Partition, here: checkpoint.Machine
+) -> dict[str, Any]:
+    """Result, curves and provenance of Figure 1's averages; short enough to need no checkpoint."""
+    began = time.monotonic()
+    initial, final = interpolation.parents(cell, dataset, drawn, device(cell))
+    curves = interpolation.averages(cell, dataset, final, interpolation.mixing_weights(cell), here["threads"])
+    examples = cell.E * sum(len(drawn[k]) for k in (0, 1))
+    cost = effort(time.monotonic() - began, examples)
+    made = weights(initial, final) | cost | computed([here])
+    return {"result": interpolation.result(curves), "curves": curves, "provenance": made}
+
+
+def run_race(
+    cell: Race,
+    dataset: Dataset,
+    drawn: partition.Partition,
+    place: Path,
+    who: dict[str, str],
+    here: checkpoint.Machine,
+) -> dict[str, Any]:
+    """Result, curves and provenance of a race, begun or resumed; its progress goes to stderr."""
+    lap, before, machines = checkpoint.read(place, who) or (race.start(cell), 0.0, [])
+    machines = [*machines, here]
+    first, began = lap.t, time.monotonic()
+    saved = shown = began
+    with terminated() as signals:
+        for lap in race.laps(cell, dataset, drawn, lap, device(cell), here["threads"]):  # noqa: B020  # the race goes on from where it stood
+            now = time.monotonic()
+            if signals or now - saved >= CHECKPOINT_SECONDS:
+                checkpoint.save(place, who, lap, before + now - began, machines)
+                saved = now
+            if signals:
+                raise SystemExit(128 + signals[0])
+            if now - shown >= PROGRESS_SECONDS:
+                print(progress(cell, lap, (lap.t - first) / (now - began)), file=sys.stderr, flush=True)
+                shown = now
+    m = fedavg.cohort_size(cell.K, cell.C, cell.rounding)
+    sent = 4 * cell.model.parameters * m * lap.t * (cell.algorithm != "sgd")
+    return {
+        "result": race.result(cell, lap),
+        "curves": {"rounds": list(lap.rounds), "rates": [finite(asdict(rate)) for rate in lap.rates]},
+        "provenance": weights(race.start(cell).w[:1], lap.w)
+        | effort(before + time.monotonic() - began, lap.examples)
+        | computed(machines)
+        # what one learning rate's clients would have received and sent, float32 weights uncompressed
+        | {"bytes_down": sent, "bytes_up": sent},
+    }
+
+
+def weights(initial: torch.Tensor, final: torch.Tensor) -> dict[str, str]:
+    """The digests of the weights that training began and ended with."""
+    digest = provenance.tensor_digest
+    return {"initial_weights": digest(initial), "final_weights": digest(final)}
+
+
+def computed(machines: Sequence[checkpoint.Machine]) -> dict[str, Any]:
+    """The versions and the hardware that the record was made with; a race may have gone from machine to machine."""
+    return {"libraries": provenance.libraries(), "hardware": provenance.together(machines)}
+
+
+def effort(seconds: float, examples: int) -> dict[str, Any]:
+    """What the record cost: seconds, evaluation included, and examples trained on, over all rates."""
+    return {"seconds": round(seconds, 1), "examples": examples, "examples_per_second": round(examples / seconds)}
+
+
+def finite(rate: dict[str, Any]) -> dict[str, Any]:
+    """The rate with null for a loss that overflowed: JSON has no infinity."""
+    losses = {key: [x if np.isfinite(x) else None for x in rate[key]] for key in ("test_loss", "train_loss")}
+    return rate | losses

@@ -1,0 +1,49 @@
+"""How a model's weights start; the paper is silent."""
+
+from collections.abc import Callable
+from math import sqrt
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedgrid.engine.convolutional import Conv2d
+from fedgrid.engine.layers import Linear, Start
+from fedgrid.engine.model import Model
+
+
+def truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Standard normal draws, those beyond two standard deviations drawn again."""
+    draws = rng.standard_normal(shape)
+    while (far := np.abs(draws) > 2).any():
+        draws[far] = rng.standard_normal(far.sum())
+    return draws
+
+
+# How a weight of those inputs and outputs starts; the paper is silent.
+INITS: dict[str, Callable[[tuple[int, int], tuple[int, ...], np.random.Generator], np.ndarray]] = {
+    # Glorot & Bengio 2010, uniform: the default of TensorFlow from 1.0 on
+    "glorot": lambda fans, shape, rng: rng.uniform(-1, 1, shape) * sqrt(6 / sum(fans)),
+    # He et al. 2015, normal
+    "he": lambda fans, shape, rng: rng.standard_normal(shape) * sqrt(2 / fans[0]),
+    # the tutorials that came with TensorFlow in 2016: truncated normal of the layer's own deviation, or 1/√inputs
+    "tutorial": lambda fans, shape, rng: truncated_normal(shape, rng) / sqrt(fans[0]),
+    # PyTorch's nn.Linear: uniform in ±1/√inputs, biases alike
+    "torch": lambda fans, shape, rng: rng.uniform(-1, 1, shape) / sqrt(fans[0]),
+}
+
+
+def initial_weights(model: Model, init: str, rng: np.random.Generator) -> Tensor:
+    """w_0: float64 (parameters,), drawn layer by layer in the way that INITS names."""
+    drawn: list[np.ndarray] = []
+    for layer in model.layers:
+        own = layer.tutorial if init == "tutorial" and isinstance(layer, Conv2d | Linear) else Start()
+        for shape, fans in zip(layer.shapes, layer.fans, strict=True):
+            if fans and own.deviation:
+                drawn.append(truncated_normal(shape, rng) * own.deviation)
+            elif fans:
+                inputs = fans
+                drawn.append(INITS[init](fans, shape, rng))
+            else:
+                drawn.append(INITS[init](inputs, shape, rng) if init == "torch" else np.full(shape, own.bias))
+    return torch.from_numpy(np.concatenate([values.ravel() for values in drawn]))

@@ -1,0 +1,60 @@
+"""What jobs ask of a cluster, worked out by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedgrid.grid import artefacts
+from fedgrid.slurm import resources
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def cell():
+    """Table 4's E = 10, B = 50 on IID data, at six rates; the paper took 45 rounds."""
+    table4 = artefacts.artefact("table4", ROOT / "params").cells
+    (found,) = (one for one in table4 if (one.partition, one.E, one.B, one.seed) == ("iid", 10, 50, 0))
+    return replace(found, lr=(0.0215, 0.0464, 0.1, 0.215, 0.464, 1.0))
+
+
+def test_the_walltime_is_twice_the_plans_expectation(cell):
+    # 45 rounds × 10 clients × 600 examples × 10 epochs × 6 rates × 879,200 operations, at 20 GFLOP/s
+    seconds = 45 * 10 * 600 * 10 * 6 * 879_200 / 20e9
+    assert resources.minutes(cell, 0, 1) == round(2 * seconds / 60) == 24
+    assert resources.minutes(cell, 0, 3) == round(6 * seconds / 60)
+
+
+def test_a_cell_that_the_paper_prints_no_rounds_of_may_take_its_horizon(cell):
+    unprinted = replace(cell, E=7, rounds=100)
+    seconds = 100 * 10 * 600 * 7 * 6 * 879_200 / 20e9
+    assert resources.minutes(unprinted, 0, 1) == round(2 * seconds / 60) == 37
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 100])
+def test_no_job_asks_for_less_than_minutes_or_more_than_a_day(cell, attempt):
+    assert resources.minutes(cell, 1, attempt) >= 10
+    assert resources.minutes(replace(cell, E=1, rounds=1), 0, attempt) == 10
+    assert resources.minutes(replace(cell, E=1000), 0, attempt) == 24 * 60
+
+
+@pytest.mark.parametrize("attempt", [1, 6])
+def test_a_partition_that_grants_less_is_asked_for_no_more(cell, attempt):
+    """The job would wait forever, or go to a partition that nobody meant; stopped at its limit, it resumes."""
+    assert resources.minutes(replace(cell, E=1000), 0, attempt, longest=240) == 240
+    assert resources.minutes(replace(cell, E=1, rounds=1), 0, attempt, longest=5) == 5
+
+
+def test_memory_grows_with_weights_rates_and_attempts(cell):
+    weights = 199_210 * 6
+    assert resources.megabytes(cell, 0, 1) == round(1500 + 10 * 4 * weights / 1e6)
+    assert resources.megabytes(cell, 0, 2) == round(2 * (1500 + 10 * 4 * weights / 1e6))
+    assert resources.megabytes(cell, 0, 6) == resources.megabytes(cell, 0, 3)
+    assert resources.megabytes(cell, 0, 3) == round(3 * (1500 + 10 * 4 * weights / 1e6))
+    assert resources.megabytes(cell, 1, 1) > resources.megabytes(cell, 0, 1)
