@@ -1,0 +1,37 @@
+"""The choices of one kind, each by its name: algorithms, partitions, datasets, tasks.
+
+A registry is the list that params files choose from, and the door through which a user's own file brings another:
+
+    @ALGORITHMS.register("half_step")
+    @dataclass(frozen=True)
+    class HalfStep(FedAvg): ...
+"""
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+Choice = TypeVar("Choice")
+Added = TypeVar("Added")
+NAME = r"[a-z]\w*"  # it stands in the names of records and partitions, whose parts are joined by -
+
+
+class Registry(dict[str, Choice]):
+    """The choices of one kind by name, in the order in which they came. `kind`: what one of them is called."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def register(self, name: str) -> Callable[[Added], Added]:
+        """What adds its argument under that name and returns it; ValueError where the name is taken, or no name."""
+        if not re.fullmatch(NAME, name):
+            raise ValueError(f"{self.kind} {name!r}: a name is lower-case letters, digits and _, a letter first")
+        if name in self:
+            raise ValueError(f"{self.kind} {name!r} is there already; choose another name")
+
+        def add(choice: Added) -> Added:
+            self[name] = choice  # type: ignore[assignment]
+            return choice
+
+        return add
