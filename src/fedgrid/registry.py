@@ -13,7 +13,7 @@ from typing import TypeVar
 
 Choice = TypeVar("Choice")
 Added = TypeVar("Added")
-NAME = r"[a-z]\w*"  # it stands in the names of records and partitions, whose parts are joined by -
+NAME = r"[a-z][a-z0-9_]*"  # it stands in the names of records and partitions, whose parts are joined by -
 
 
 class Registry(dict[str, Choice]):
