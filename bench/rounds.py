@@ -17,11 +17,12 @@ import numpy as np
 import torch
 
 from bench import loops
+from fedgrid import partitions
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples
-from fedgrid.engine.federation import Federation
+from fedgrid.engine.federation import Federation, States
 from fedgrid.engine.workers import spread
-from fedgrid.partitions import partition
+from fedgrid.partitions import PARTITIONS
 from fedgrid.rng import stream
 from fedgrid.run import provenance
 from fedgrid.run.pace import examples
@@ -78,13 +79,13 @@ def measure(work: Workload, device: torch.device, turns: int = TURNS) -> dict[st
     model, rng = getattr(models, work.model), stream(0, "bench")
     data = examples(model, work.each * min(work.clients, 100), rng, device)
     kind = "population" if work.clients > 100 else "iid"
-    held = partition.draw(kind, np.zeros(len(data.y), np.int64), work.clients, rng)
+    held = partitions.draw(PARTITIONS[kind](), np.zeros(len(data.y), np.int64), work.clients, rng)
     B, share, draw = work.B or math.inf, work.cohort / work.clients, partial(stream, 0)
     federation = Federation(model, data, held, share, 1, B, draw, workers=work.workers)
     w = initial_weights(model, "glorot", rng).float().repeat(work.rates, 1).to(device)
     lr = torch.full((work.rates,), 0.05, device=device)
     rounds = iter(range(1, turns + 3))
-    a_round: Callable[[], Any] = lambda: federation.round(next(rounds), w, lr)  # noqa: E731
+    a_round: Callable[[], Any] = lambda: federation.round(next(rounds), w, lr, States())  # noqa: E731
     timed(a_round, device)
     peak = memory(device)  # before anything else is asked for
 

@@ -23,6 +23,7 @@ from fedgrid.audit import manifest, replay
 from fedgrid.audit.readings import edges, readings
 from fedgrid.commands import campaign as campaign_of
 from fedgrid.grid import artefacts
+from fedgrid.partitions import PARTITIONS
 from fedgrid.run import job, provenance, record
 from tests.campaigns import AVERAGED, SMALL, commit, edit, make
 
@@ -188,7 +189,9 @@ def test_a_record_that_another_artefact_declares_is_at_home(campaign, names):
 def redrawn(kind, seed):
     """Puts the partition of another seed where that of seed 0 stood."""
     data = job.load_data("digits")
-    job.write_partition(job.draw_partition(data, kind, 50, seed), data, job.PARTITIONS / f"digits-{kind}-K50-s0.npz")
+    job.write_partition(
+        job.draw_partition(data, PARTITIONS[kind](), 50, seed), data, job.PARTITIONS / f"digits-{kind}-K50-s0.npz"
+    )
 
 
 def test_a_partition_redrawn_with_another_seed_is_found_by_its_records(names):

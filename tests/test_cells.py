@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -221,6 +222,8 @@ OTHER = {
     "l2": False,
     "decay": 0.99,
     "decay_per": "round",
+    "algorithm": {"name": "fedprox", "mu": 0.5},
+    "message": [{"name": "clip", "norm": 2.0}],
 }
 SGD = RACE | {"algorithm": "sgd", "K": 1, "C": 1, "E": 1}  # plain SGD has no clients
 
@@ -236,7 +239,7 @@ def test_a_setting_that_came_later_leaves_every_earlier_record_its_name():
 
 
 def test_a_cell_of_any_other_setting_has_another_name():
-    assert {*OTHER, "algorithm"} == {field.name for field in dataclasses.fields(Race)}
+    assert set(OTHER) == {field.name for field in dataclasses.fields(Race)}
     cells = [cell(RACE), *(cell(RACE | {key: value}) for key, value in OTHER.items())]
     cells += [cell(SGD), cell(SGD | {"algorithm": "fedavg"})]
     cells += [cell(RACE | {"B": INF}), cell(RACE | {"lr": 0.1}), cell(RACE | {"targets": []})]
@@ -287,6 +290,71 @@ def test_names_are_readable_file_names_that_differ_whenever_cells_do(changes, ke
     one, other = cell(RACE | changes), cell(RACE | changes | {key: OTHER[key]})
     assert (one.name == other.name) == (one == other)
     assert re.fullmatch(r"[a-z0-9_]+-[a-z_]+-C[-+.0-9e]+-E\d+-B(inf|\d+)-s-?\d+-[0-9a-f]{10}", one.name)
+    assert re.fullmatch(r"[\w.+-]+", other.name)
+
+
+COMMITTED = sorted((Path(__file__).parents[1] / "results/cells").glob("*/*.json"))
+
+
+def test_every_committed_record_keeps_its_name_and_is_read_as_before():
+    """Its settings, as JSON has them, are those of the cell that its name stands for."""
+    assert len(COMMITTED) > 80
+    for place in COMMITTED:
+        settings = json.loads(place.read_text())["settings"]
+        kind = "interpolation" if "shared_start" in settings else "race"
+        one = cell(settings, kind)
+        assert one.name == place.stem
+        assert one.recorded == settings
+
+
+# Settings that nest
+
+
+def test_a_choice_by_its_name_alone_has_the_defaults_of_its_settings_spelt_out():
+    by_name, whole = cell(RACE | {"algorithm": "fedprox"}), cell(RACE | {"algorithm": {"name": "fedprox", "mu": 0.01}})
+    assert by_name == whole and by_name.name == whole.name
+    assert by_name.settings["algorithm"] == {"name": "fedprox", "mu": 0.01}
+    assert by_name.name.startswith("digits_2nn-iid-fedprox_mu0.01-C0.1-")
+
+
+def test_fedavg_however_it_is_written_is_the_same_cell():
+    assert cell(RACE | {"algorithm": {"name": "fedavg"}}).name == cell(RACE | {"algorithm": "fedavg"}).name
+    assert cell(RACE | {"partition": {"name": "iid"}}).name == cell(RACE).name
+
+
+def test_a_record_s_settings_give_its_cell_again():
+    for settings in (
+        {"algorithm": {"name": "fedavgm", "beta": 0.5}},
+        {"message": ["clip", {"name": "clip", "norm": 3}]},
+    ):
+        one = cell(RACE | settings)
+        assert cell(json.loads(json.dumps(one.recorded))) == one
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"algorithm": "fedproxx"}, "unknown algorithm 'fedproxx'; choose from fedavg, sgd, fedprox, fedavgm"),
+        ({"algorithm": {"name": "fedprox", "nu": 1}}, "unknown setting 'nu' of fedprox; it has mu"),
+        ({"algorithm": {"name": "fedavg", "mu": 1}}, "unknown setting 'mu' of fedavg; it has none"),
+        ({"algorithm": {"mu": 1}}, "{'mu': 1} is no algorithm; write its name, or {name: …, its settings}"),
+        ({"algorithm": {"name": "fedprox", "mu": "much"}}, "fedprox.mu: 'much' is not a number"),
+        ({"algorithm": {"name": "fedprox", "mu": -1}}, "mu is -1.0; it must be a number from 0"),
+        ({"algorithm": {"name": "fedavgm", "beta": 1}}, "beta is 1.0; it must be a number from 0 and below 1"),
+        ({"partition": "sharts"}, "unknown partition 'sharts'; choose from natural, iid, shards"),
+        ({"message": ["clap"]}, "unknown transformation 'clap'; choose from clip"),
+        ({"message": "clip"}, "message is 'clip'; it is a list"),
+    ],
+)
+def test_a_choice_that_is_none_is_named(settings, said):
+    assert refusal(cell, RACE | settings).startswith(said)
+
+
+def test_a_list_within_a_choice_is_an_axis():
+    common = RACE | {"algorithm": ["fedavg", {"name": "fedprox", "mu": [0.1, 1]}]}
+    prox = [{"name": "fedprox", "mu": mu} for mu in (0.1, 1.0)]
+    found = [(one.E, one.settings["algorithm"]) for one in grid(common, [{"E": [1, 5]}])]
+    assert found == [(E, one) for E in (1, 5) for one in ("fedavg", *prox)]
 
 
 def test_a_default_spelt_out_is_the_same_cell():
@@ -356,7 +424,7 @@ def test_a_grid_is_the_product_of_its_lists_row_by_row():
         "partition": ["iid", "shards"]
     }
     rows = [{"C": [0.1, 1], "E": 1, "B": [10, "inf"]}, {"C": 0, "E": [1, 5], "B": 50, "partition": "iid", "lr": [0.3]}]
-    points = [(one.partition, one.C, one.E, one.B, one.lr) for one in grid(common, rows)]
+    points = [(one.settings["partition"], one.C, one.E, one.B, one.lr) for one in grid(common, rows)]
     lr = (0.1, 0.215)
     assert points == [
         *(("iid", C, 1, B, lr) for C in (0.1, 1) for B in (10, INF)),

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn.functional import conv2d, cross_entropy, linear, max_pool2d, relu
 
-from fedgrid.algorithms import fedavg
+from fedgrid.algorithms import FedAvg, fedavg
 from fedgrid.engine import evaluation
 from fedgrid.engine import federation as engine
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation
+from fedgrid.engine.federation import Federation, States
 from fedgrid.engine.memory import (
     Epoch,
     activations,
@@ -23,9 +23,9 @@ from fedgrid.engine.memory import (
     replicas_at_once,
     step_bytes,
 )
-from fedgrid.engine.steps import Batches, Replicas
+from fedgrid.engine.steps import Batches, Beside, Replicas
 from fedgrid.engine.workers import spread
-from fedgrid.partitions.partition import PARTITIONS, Partition, draw
+from fedgrid.partitions import PARTITIONS, Partition, draw
 from fedgrid.rng import stream
 from fedgrid.tasks.models import CHAR_LSTM, CIFAR_CNN, MNIST_2NN, MNIST_CNN, convolutional, dense, recurrent
 
@@ -136,15 +136,16 @@ def raced(kind, P, lrs, count, dtype, device="cpu", **settings):
     """The same by the engine, for all learning rates together: count tensors (R, parameters)."""
     clients = federation(kind, P, dtype, device=device, **settings)
     w, lr, laps = start(kind[0], dtype).repeat(len(lrs), 1).to(device), torch.tensor(lrs, dtype=dtype).to(device), []
+    states = States(clients.algorithm.server_state(w))
     for t in range(1, count + 1):
-        w, _ = clients.round(t, w, lr)
+        w, states, _ = clients.round(t, w, lr, states)
         laps.append(w.cpu())
     return laps
 
 
 def partition(kind, K):
     clients = np.sort(stream(0, "clients").choice(np.arange(1, N), K - 1, replace=False))
-    return draw(kind, images(1)()[1].numpy(), K, stream(0, "partition"), np.array([0, *clients, N]))
+    return draw(PARTITIONS[kind](), images(1)()[1].numpy(), K, stream(0, "partition"), np.array([0, *clients, N]))
 
 
 def distance(kind, P, dtype, count=5, lrs=LRS, device="cpu", **settings):
@@ -248,7 +249,7 @@ def test_rounds_of_the_engine_differ_in_cohort_and_order():
     """A round taken twice is the same, one of another number is not: what resumption rests on."""
     clients = federation(DENSE, partition("iid", 10), C=0.2, E=1, B=3)
     w, lr = start(DENSE[0], torch.float64)[None], torch.tensor([0.3], dtype=torch.float64)
-    (first, _), (second, _), (again, _) = (clients.round(t, w, lr) for t in (1, 2, 1))
+    first, second, again = (clients.round(t, w, lr, States())[0] for t in (1, 2, 1))
     assert first.equal(again)
     assert not first.equal(second)
 
@@ -258,7 +259,7 @@ def test_a_round_leaves_what_it_was_given(settings):
     clients = federation(DENSE, partition("iid", 10), **settings)
     w, lr = start(DENSE[0], torch.float64).repeat(2, 1), torch.tensor([0.3, 1.0], dtype=torch.float64)
     kept = [tensor.clone() for tensor in (w, lr, clients.data.x, clients.data.y)]
-    clients.round(1, w, lr)
+    clients.round(1, w, lr, States())
     assert all(a.equal(b) for a, b in zip((w, lr, clients.data.x, clients.data.y), kept, strict=True))
 
 
@@ -279,7 +280,8 @@ def test_a_round_counts_the_examples_it_trained_each_rate_on(kind, settings):
             **settings,
         )
         next(fedavg_round)
-        _, count = clients.round(t, start(DENSE[0], torch.float64)[None], torch.tensor([0.1], dtype=torch.float64))
+        w, lr = start(DENSE[0], torch.float64)[None], torch.tensor([0.1], dtype=torch.float64)
+        *_, count = clients.round(t, w, lr, States())
         assert count == len(asked)
 
 
@@ -327,7 +329,7 @@ def test_bf16_rounds_products_and_not_the_sum_of_steps(kind):
     clients = Federation(model, data, P, stream=partial(stream, 3), dtype=torch.bfloat16, **settings)
     begun = w
     for t in range(1, 5):
-        w, _ = clients.round(t, w, lr)
+        w, *_ = clients.round(t, w, lr, States())
     moved, wanted = (w - begun).flatten(), (exact - begun).flatten()
     assert w.dtype == torch.float32 and not w.equal(exact)
     assert (moved - wanted).norm() < 0.03 * wanted.norm()
@@ -339,9 +341,9 @@ def test_a_step_never_asks_the_device_for_a_number(kind):
     model, _, examples = KINDS[kind]
     x, y = examples(12)
     w, lr = torch.empty(3, model.parameters, device="meta"), torch.empty(3, device="meta")
-    replicas = Replicas(model, w, lr, 2, torch.float32)
+    replicas = Replicas(model, FedAvg(), Beside(w, {}, {}), lr, 2, torch.float32)
     x, y = (tensor.view(2, 2, 3, *tensor.shape[1:]).to("meta") for tensor in (prepare(torch.float32)(x), y))
-    replicas.epoch(Batches(x, y, torch.empty(y.shape, device="meta")), [2, 2])
+    replicas.epoch(Batches(x, y, torch.empty(y.shape, device="meta"), torch.empty(2, 2, device="meta")), [2, 2])
     assert model.flat(replicas.weights).shape == (6, model.parameters)
 
 
@@ -354,9 +356,9 @@ def test_replicas_that_restart_are_those_of_their_new_weights_and_rates(kind):
     """As on a GPU, where they are kept from round to round, while the rates may decay."""
     model = KINDS[kind][0]
     w, lr = torch.stack([start(model, torch.float32) * factor for factor in (1, 2)]), torch.tensor(LRS[:2])
-    kept = Replicas(model, torch.zeros_like(w), lr, 3, torch.float32)
-    kept.restart(w, lr / 7)
-    new = Replicas(model, w, lr / 7, 3, torch.float32)
+    kept = Replicas(model, FedAvg(), Beside(torch.zeros_like(w), {}, {}), lr, 3, torch.float32)
+    kept.restart(Beside(w, {}, {}), lr / 7)
+    new = Replicas(model, FedAvg(), Beside(w, {}, {}), lr / 7, 3, torch.float32)
     assert model.flat(kept.weights).equal(model.flat(new.weights))
     assert model.flat(kept.weights).equal(torch.cat([w, w, w]))
     for replicas in (kept, new):

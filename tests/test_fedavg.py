@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
-from fedgrid.algorithms import fedavg
+from fedgrid.algorithms import FedAvg, batches, cohorts, fedavg
 from fedgrid.rng import stream
 
 INF = float("inf")
@@ -77,7 +77,7 @@ def test_fedsgd_with_all_clients_is_full_batch_gradient_descent():
 
 @pytest.mark.parametrize("E", [1, 3])
 @pytest.mark.parametrize("B", [7, 10, INF])
-@pytest.mark.parametrize("shuffle", fedavg.SHUFFLES)
+@pytest.mark.parametrize("shuffle", batches.SHUFFLES)
 def test_fedavg_with_a_single_client_is_minibatch_sgd_over_the_same_batches(E, B, shuffle):
     loss = NetworkLoss()
     federated = run([np.arange(N)], loss, 4, E=E, B=B, lr=0.2, shuffle=shuffle)
@@ -106,7 +106,7 @@ def test_weights_are_the_examples_share_of_the_cohort():
     )
     before = 5.0
     for t, w in enumerate(islice(rounds, 30), start=1):
-        S_t = tuple(int(k) for k in fedavg.cohort(3, 2 / 3, stream(0, "cohort", t)))
+        S_t = tuple(int(k) for k in cohorts.cohort(3, 2 / 3, stream(0, "cohort", t)))
         assert w.item() == pytest.approx(before - 0.5 * steps[S_t], abs=1e-9)
         assert steps[S_t] != sum(means[k] for k in S_t) / 2  # an unweighted average would be seen
         before = w.item()
@@ -132,7 +132,7 @@ def test_the_server_starts_every_client_from_the_rounds_weights():
 
 
 def sizes(K, C, rounding="nearest"):
-    return len(fedavg.cohort(K, C, stream(0, "cohort", 1), rounding))
+    return len(cohorts.cohort(K, C, stream(0, "cohort", 1), rounding))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def sizes(K, C, rounding="nearest"):
         (1, 1, 1),
     ],
 )
-@pytest.mark.parametrize("rounding", fedavg.ROUNDINGS)
+@pytest.mark.parametrize("rounding", cohorts.ROUNDINGS)
 def test_cohort_has_the_papers_size_under_every_rounding_where_c_times_k_is_whole(K, C, m, rounding):
     assert sizes(K, C, rounding) == m
 
@@ -174,7 +174,7 @@ def test_cohort_size_is_that_of_exact_arithmetic(K, percent):
 
 @given(K=st.integers(1, 300), C=st.floats(0, 1), seed=st.integers(0, 99), t=st.integers(1, 9999))
 def test_cohort_is_a_set_of_clients(K, C, seed, t):
-    S_t = fedavg.cohort(K, C, stream(seed, "cohort", t))
+    S_t = cohorts.cohort(K, C, stream(seed, "cohort", t))
     assert len(set(S_t.tolist())) == len(S_t) >= 1
     assert S_t.min() >= 0 and S_t.max() < K
     assert S_t.tolist() == sorted(S_t.tolist())
@@ -183,7 +183,7 @@ def test_cohort_is_a_set_of_clients(K, C, seed, t):
 def test_every_client_is_as_likely_in_a_cohort():
     count = np.zeros(20)
     for t in range(2000):
-        count[fedavg.cohort(20, 0.25, stream(0, "cohort", t))] += 1
+        count[cohorts.cohort(20, 0.25, stream(0, "cohort", t))] += 1
     # binomial(2000, 1/4): mean 500, standard deviation 19.4
     assert count.sum() == 10_000
     assert np.abs(count - 500).max() < 4.5 * 19.4
@@ -218,7 +218,7 @@ def test_cohorts_are_a_function_of_seed_and_round_alone():
     plain = trained_cohorts(8, seed=5)
     for other in ({"E": 4}, {"B": 2}, {"lr": 3.0}, {"shuffle": "once"}, {"E": 2, "B": 1}):
         assert trained_cohorts(8, seed=5, **other) == plain
-    assert plain == [fedavg.cohort(20, 0.3, stream(5, "cohort", t)).tolist() for t in range(1, 9)]
+    assert plain == [cohorts.cohort(20, 0.3, stream(5, "cohort", t)).tolist() for t in range(1, 9)]
     assert len(set(map(tuple, plain))) == 8  # rounds differ
     assert all(a != b for a, b in zip(plain, trained_cohorts(8, seed=6), strict=True))  # seeds differ
 
@@ -231,14 +231,14 @@ def test_c_of_zero_trains_a_single_client_and_c_of_one_all():
 @given(n=st.integers(1, 60), B=st.one_of(st.integers(1, 70).map(float), st.just(INF)), seed=st.integers(0, 999))
 def test_batches_cut_an_order_into_pieces_of_b_the_last_one_kept(n, B, seed):
     order = np.random.default_rng(seed).permutation(1000)[:n]
-    cut = list(fedavg.batches(order, B))
+    cut = list(batches.batches(order, B))
     assert np.concatenate(cut).tolist() == order.tolist()
     assert all(len(b) == B for b in cut[:-1])
     assert 1 <= len(cut[-1]) <= B
     assert len(cut) == (1 if B == INF else -(-n // int(B)))
 
 
-@pytest.mark.parametrize("shuffle", fedavg.SHUFFLES)
+@pytest.mark.parametrize("shuffle", batches.SHUFFLES)
 @given(n=st.integers(1, 40), E=st.integers(1, 5), B=st.integers(1, 45), seed=st.integers(0, 99))
 def test_a_client_sees_each_of_its_examples_exactly_once_per_epoch(shuffle, n, E, B, seed):
     P_k = np.arange(100, 100 + n)
@@ -248,7 +248,8 @@ def test_a_client_sees_each_of_its_examples_exactly_once_per_epoch(shuffle, n, E
         asked.extend(b.tolist())
         return w.sum()
 
-    fedavg.client_update(torch.zeros(1), P_k, loss, E, B, 0.1, stream(seed, "client", 1, 0), shuffle)
+    rng = stream(seed, "client", 1, 0)
+    fedavg.client_update(torch.zeros(1), P_k, loss, E, B, 0.1, rng, shuffle, FedAvg(), {}, {})
     assert len(asked) == E * n
     for epoch in range(E):
         assert sorted(asked[epoch * n : (epoch + 1) * n]) == P_k.tolist()
@@ -256,8 +257,8 @@ def test_a_client_sees_each_of_its_examples_exactly_once_per_epoch(shuffle, n, E
 
 def test_shuffle_once_repeats_the_order_and_every_epoch_does_not():
     P_k = np.arange(30)
-    once = [order.tolist() for order in fedavg.epochs(P_k, 5, stream(0, "client", 1, 2), "once")]
-    every = [order.tolist() for order in fedavg.epochs(P_k, 5, stream(0, "client", 1, 2), "every_epoch")]
+    once = [order.tolist() for order in batches.epochs(P_k, 5, stream(0, "client", 1, 2), "once")]
+    every = [order.tolist() for order in batches.epochs(P_k, 5, stream(0, "client", 1, 2), "every_epoch")]
     assert len(set(map(tuple, once))) == 1
     assert len(set(map(tuple, every))) == 5
     assert once[0] == every[0] != P_k.tolist()
@@ -280,7 +281,8 @@ def updates(n_k, E, B):
         count += 1
         return w.sum()
 
-    fedavg.client_update(torch.zeros(1), np.arange(n_k), loss, E, B, 0.1, stream(0, "client", 1, 0), "every_epoch")
+    rng, P_k = stream(0, "client", 1, 0), np.arange(n_k)
+    fedavg.client_update(torch.zeros(1), P_k, loss, E, B, 0.1, rng, "every_epoch", FedAvg(), {}, {})
     return count
 
 

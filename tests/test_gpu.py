@@ -9,9 +9,9 @@ import torch
 from fedgrid.engine import federation as engine
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation
+from fedgrid.engine.federation import Federation, States
 from fedgrid.engine.memory import Epoch, replica_bytes
-from fedgrid.partitions.partition import Partition
+from fedgrid.partitions import Partition
 from fedgrid.rng import stream
 from fedgrid.run.pace import examples
 from fedgrid.tasks.models import CHAR_LSTM, MNIST_2NN, MNIST_CNN, WORD_LSTM
@@ -68,9 +68,11 @@ def test_a_round_takes_the_memory_that_is_reckoned_with(model, B):
     data = examples(model, 8 * B, np.random.default_rng(0), GPU)
     clients = Federation(model, data, Partition(np.arange(8 * B), np.arange(9) * B), 1, 2, B, partial(stream, 0))
     w, lr = torch.zeros(2, model.parameters, device=GPU), torch.full((2,), 0.1, device=GPU)
-    Federation(model, data, Partition(np.arange(B), np.array([0, B])), 1, 2, B, partial(stream, 0)).round(1, w, lr)
+    Federation(model, data, Partition(np.arange(B), np.array([0, B])), 1, 2, B, partial(stream, 0)).round(
+        1, w, lr, States()
+    )
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    clients.round(1, w, lr)
+    clients.round(1, w, lr, States())
     reckoned = 16 * replica_bytes(model, clients.example, Epoch(B, B))
     assert 0.7 * reckoned < torch.cuda.max_memory_allocated() - before < 1.05 * reckoned

@@ -9,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from fedgrid.algorithms import fedavg
+from fedgrid.algorithms import batches
+from fedgrid.algorithms.sgd import SGD
 from fedgrid.engine.convolutional import Conv2d, LocalResponse, MaxPool
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation
+from fedgrid.engine.federation import Federation, States
 from fedgrid.engine.layers import Linear, Relu, View
 from fedgrid.engine.model import Model
-from fedgrid.partitions.partition import Partition
+from fedgrid.partitions import Partition
 from fedgrid.rng import stream
 from fedgrid.tasks import inputs
 from fedgrid.tasks.datasets import Dataset
@@ -125,7 +126,7 @@ def expected(w, lr, t, E, B):
     for k in range(len(UNEQUAL)):
         n_k, w_k = len(UNEQUAL[k]), w
         draws = stream(3, "distort", t, k).random((E * n_k, 2), np.float32).reshape(E, n_k, 2)
-        orders = list(fedavg.epochs(UNEQUAL[k], E, stream(3, "client", t, k)))
+        orders = list(batches.epochs(UNEQUAL[k], E, stream(3, "client", t, k)))
         if E == 1 and np.inf == B:  # one batch, whose order is no matter: the draws follow the client's own
             orders = [UNEQUAL[k]]
         for order, drawn in zip(orders, torch.from_numpy(draws), strict=True):
@@ -150,7 +151,7 @@ def test_training_on_distorted_examples_with_a_penalty_is_the_specification(E, B
     clients, w = sisters(E=E, B=B), start().repeat(2, 1)
     wanted = list(w)
     for t in (1, 2):
-        w, _ = clients.round(t, w, torch.tensor(LRS, dtype=torch.float64))
+        w, *_ = clients.round(t, w, torch.tensor(LRS, dtype=torch.float64), States())
         wanted = [expected(one, lr, t, E, B) for one, lr in zip(wanted, LRS, strict=True)]
     assert max((w[r] - wanted[r]).abs().max() for r in (0, 1)) < 1e-9
     assert (w[1] - start()).abs().max() > 0.01
@@ -160,15 +161,15 @@ def test_a_penalty_spares_the_clients_of_a_stack_that_have_no_batch_left():
     """Clients of 5, 11, 8 and 16 examples step together; the shorter ones end before the longest does."""
     clients, w = sisters(E=1, B=2), start().repeat(2, 1)
     clients.fits[2] = 4, 2  # all clients and rates in one stack
-    got, _ = clients.round(1, w, torch.tensor(LRS, dtype=torch.float64))
+    got, *_ = clients.round(1, w, torch.tensor(LRS, dtype=torch.float64), States())
     assert (got[0] - expected(start(), LRS[0], 1, 1, 2)).abs().max() < 1e-9
 
 
 def test_plain_sgd_goes_through_all_data_in_fresh_orders():
-    clients, w = sisters(E=1, B=9, algorithm="sgd"), start().repeat(2, 1)
+    clients, w = sisters(E=1, B=9, algorithm=SGD()), start().repeat(2, 1)
     wanted, seen = start(), []
     for t in range(1, 11):  # two epochs of 40 examples: batches of 9, 9, 9, 9 and 4
-        w, count = clients.round(t, w, torch.tensor(LRS, dtype=torch.float64))
+        w, _, count = clients.round(t, w, torch.tensor(LRS, dtype=torch.float64), States())
         order = stream(3, "epoch", (t - 1) // 5).permutation(N)
         b = UNEQUAL.indices[order[9 * ((t - 1) % 5) :][:9]]
         draws = torch.from_numpy(stream(3, "distort", t).random((len(b), 2), np.float32))
@@ -189,6 +190,6 @@ def test_evaluation_distorts_nothing():
 
 
 def test_the_learning_rate_decays_by_passes_over_the_clients_or_by_rounds():
-    assert [fedavg.DECAYS["epoch"](t, 0.1) for t in (1, 10, 11, 20, 21, 1001)] == [0, 0, 1, 1, 2, 100]
-    assert [fedavg.DECAYS["epoch"](t, 1 / 500) for t in (500, 501, 1000, 1001)] == [0, 1, 1, 2]
-    assert [fedavg.DECAYS["round"](t, 0.1) for t in (1, 2, 101)] == [0, 1, 100]
+    assert [batches.DECAYS["epoch"](t, 0.1) for t in (1, 10, 11, 20, 21, 1001)] == [0, 0, 1, 1, 2, 100]
+    assert [batches.DECAYS["epoch"](t, 1 / 500) for t in (500, 501, 1000, 1001)] == [0, 1, 1, 2]
+    assert [batches.DECAYS["round"](t, 0.1) for t in (1, 2, 101)] == [0, 1, 100]

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from fedgrid.algorithms import fedavg
+from fedgrid.algorithms import batches
 from fedgrid.engine.steps import Replicas
 from fedgrid.grid.artefacts import artefact
 from fedgrid.grid.cells import Interpolation
-from fedgrid.partitions.partition import Partition, iid
+from fedgrid.partitions import Partition
+from fedgrid.partitions.iid import IID
 from fedgrid.rng import stream
 from fedgrid.run import interpolation
 from fedgrid.tasks.datasets import Dataset
@@ -22,7 +23,7 @@ E, B, LR = 20, 50, 0.1  # the paper's, section 2
 
 def cell(shared_start):
     """Figure 1's cell on the small sister of its model, two clients."""
-    return Interpolation(task="digits_2nn", partition="iid", E=E, B=B, lr=(LR,), K=2, shared_start=shared_start)
+    return Interpolation(task="digits_2nn", partition=IID(), E=E, B=B, lr=(LR,), K=2, shared_start=shared_start)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,7 +46,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def partition():
-    return iid(np.zeros(1200), 2, np.random.default_rng(8))
+    return IID().draw(np.zeros(1200), 2, np.random.default_rng(8))
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +86,10 @@ def test_figure_1_trains_for_240_updates_of_50_on_600_examples():
     for declared in FIGURE_1:
         images = 60_000 // declared.K
         assert images == 600
-        orders = fedavg.epochs(np.arange(images), declared.E, np.random.default_rng(0), declared.shuffle)
-        sizes = [len(b) for order in orders for b in fedavg.batches(order, declared.B)]
+        orders = batches.epochs(np.arange(images), declared.E, np.random.default_rng(0), declared.shuffle)
+        sizes = [len(b) for order in orders for b in batches.batches(order, declared.B)]
         assert sizes == [50] * 240
-        assert (declared.lr, declared.task, declared.partition) == ((0.1,), "mnist_2nn", "iid")
+        assert (declared.lr, declared.task, declared.partition) == ((0.1,), "mnist_2nn", IID())
     declared = sorted((one.seed, one.shared_start) for one in FIGURE_1)
     assert declared == [(seed, shared) for seed in (0, 1, 2) for shared in (False, True)]
 
@@ -157,7 +158,7 @@ def test_the_losses_are_those_of_the_mixtures_written_out_in_plain_torch(data, t
 
 @pytest.mark.parametrize("points", [3, 8, 50])
 def test_at_one_and_at_zero_stand_the_parents(data, trained, points):
-    some = Interpolation(task="digits_2nn", partition="iid", E=1, B=B, lr=(LR,), K=2, shared_start=True, points=points)
+    some = Interpolation(task="digits_2nn", partition=IID(), E=1, B=B, lr=(LR,), K=2, shared_start=True, points=points)
     half = interpolation.averages(some, data, trained[True][1], interpolation.mixing_weights(some))
     assert len(half["theta"]) == len(half["train_loss"]) == points
     for parent, theta in zip(half["parents"], (1.0, 0.0), strict=True):
@@ -170,7 +171,7 @@ def test_at_one_and_at_zero_stand_the_parents(data, trained, points):
 
 def test_the_half_way_average_is_the_mean_of_the_weights(data, trained):
     w = trained[False][1]
-    halfway = Interpolation(task="digits_2nn", partition="iid", E=1, B=B, lr=(LR,), K=2, shared_start=False, points=3)
+    halfway = Interpolation(task="digits_2nn", partition=IID(), E=1, B=B, lr=(LR,), K=2, shared_start=False, points=3)
     curves = interpolation.averages(halfway, data, w, interpolation.mixing_weights(halfway))
     assert curves["theta"][1] == pytest.approx(0.5, abs=1e-15)
     assert curves["train_loss"][1] == pytest.approx(reference_loss((w[0].double() + w[1].double()) / 2, data), rel=1e-5)
@@ -211,7 +212,7 @@ def test_the_result_is_the_least_and_the_greatest_loss_between_the_parents():
 def test_other_seeds_give_other_parents_and_the_same_seed_the_same(data, partition, trained):
     def parents(seed):
         short = Interpolation(
-            task="digits_2nn", partition="iid", E=1, B=B, lr=(LR,), K=2, shared_start=False, seed=seed
+            task="digits_2nn", partition=IID(), E=1, B=B, lr=(LR,), K=2, shared_start=False, seed=seed
         )
         return interpolation.parents(short, data, partition)
 
@@ -222,7 +223,7 @@ def test_other_seeds_give_other_parents_and_the_same_seed_the_same(data, partiti
 
 def test_only_clients_0_and_1_are_trained(data, trained):
     """With a third client beside them, the first two's models are what they were."""
-    short = Interpolation(task="digits_2nn", partition="iid", E=1, B=B, lr=(LR,), K=3, shared_start=True)
+    short = Interpolation(task="digits_2nn", partition=IID(), E=1, B=B, lr=(LR,), K=3, shared_start=True)
     order = np.arange(1200)
     two, three = Partition(order, np.array([0, 300, 600])), Partition(order, np.array([0, 300, 600, 1200]))
     assert torch.equal(interpolation.parents(short, data, two)[1], interpolation.parents(short, data, three)[1])

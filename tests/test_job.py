@@ -23,6 +23,7 @@ from fedgrid.algorithms import fedavg
 from fedgrid.audit import replay
 from fedgrid.curves import SCHEDULES
 from fedgrid.grid.cells import cell
+from fedgrid.partitions import PARTITIONS
 from fedgrid.rng import stream
 from fedgrid.run import checkpoint, job, provenance, race, record
 from fedgrid.tasks.datasets import Dataset, digits
@@ -52,7 +53,7 @@ def laid_out(tmp_path_factory):
     digits.extract(folder / "raw/digits/digits.npz")
     dataset = job.load_data("digits", folder / "raw")
     for kind in ("iid", "shards"):
-        drawn = job.draw_partition(dataset, kind, 50, 0)
+        drawn = job.draw_partition(dataset, PARTITIONS[kind](), 50, 0)
         job.write_partition(drawn, dataset, folder / f"partitions/digits-{kind}-K50-s0.npz")
     return SimpleNamespace(folder=folder, raw=folder / "raw", partitions=folder / "partitions", dataset=dataset)
 
@@ -279,14 +280,14 @@ def test_a_checkpoint_read_is_the_race_that_was_written(laid_out, tmp_path):
 
 def test_a_race_is_the_same_if_cell_sources_data_partition_and_torch_are(laid_out, tmp_path, monkeypatch):
     one, data = cell(PLAIN), laid_out.dataset
-    drawn = job.draw_partition(data, "shards", 50, 0)
+    drawn = job.draw_partition(data, PARTITIONS["shards"](), 50, 0)
     who = job.identity(one, data, drawn)
     assert job.identity(one, data, drawn) == who
     fewer = Dataset("digits", data.train_x, data.train_y, data.test_x[1:], data.test_y[1:], data.white)
     others = [
         job.identity(cell(PLAIN | {"E": 3}), data, drawn),
         job.identity(one, fewer, drawn),
-        job.identity(one, data, job.draw_partition(data, "shards", 50, 1)),
+        job.identity(one, data, job.draw_partition(data, PARTITIONS["shards"](), 50, 1)),
     ]
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "0.0")
@@ -589,7 +590,7 @@ def test_a_partition_of_another_dataset_is_refused_by_its_file(laid_out, tmp_pat
     data = laid_out.dataset
     other = Dataset("digits", data.train_x, data.train_y, data.test_x[1:], data.test_y[1:], data.white)
     path = tmp_path / "digits-iid-K50-s0.npz"
-    job.write_partition(job.draw_partition(other, "iid", 50, 0), other, path)
+    job.write_partition(job.draw_partition(other, PARTITIONS["iid"](), 50, 0), other, path)
     assert refusal(job.read_partition, path, data).startswith(f"{path}: ")
     assert job.read_partition(path, other).digest
 
@@ -690,7 +691,7 @@ K, folder, raw = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 settings = {"task": "digits_2nn", "partition": "population", "K": K, "C": 10 / K, "E": 1, "B": 5, "lr": 0.1}
 one = cell(settings | {"targets": [], "rounds": 20})
 dataset = job.load_data("digits", raw)
-drawn = job.draw_partition(dataset, "population", K, 0)
+drawn = job.draw_partition(dataset, PARTITIONS["population"](), K, 0)
 job.write_partition(drawn, dataset, folder / f"{one.partition_name}.npz")
 del drawn
 done = job.run(one, raw, folder, folder)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fedgrid.grid import artefacts
+from fedgrid.partitions import PARTITIONS
 from fedgrid.run import job, race, record
 from fedgrid.tasks import fetch
 
@@ -33,7 +34,7 @@ def test_mnist_has_its_published_counts(data):
 
 
 def test_shards_of_mnist_are_200_of_300_and_two_to_a_client(data):
-    drawn = job.draw_partition(data, "shards", 100, seed=0)
+    drawn = job.draw_partition(data, PARTITIONS["shards"](), 100, seed=0)
     held = [np.unique(data.train_y[drawn[k]]) for k in range(100)]
     assert {len(drawn[k]) for k in range(100)} == {600}
     assert max(map(len, held)) <= 4 and np.mean([len(labels) <= 2 for labels in held]) > 0.8

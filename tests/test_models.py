@@ -10,8 +10,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation
-from fedgrid.partitions.partition import Partition
+from fedgrid.engine.federation import Federation, States
+from fedgrid.partitions import Partition
 from fedgrid.rng import stream
 from fedgrid.tasks.initial import INITS, initial_weights
 from fedgrid.tasks.models import CHAR_LSTM, CIFAR_CNN, DIGITS_2NN, MNIST_2NN, MNIST_CNN, WORD_LSTM, dense
@@ -210,7 +210,7 @@ def test_at_the_papers_rate_a_fresh_character_lstm_does_not_explode():
             mine[2][0, 256:512] = forget
         alone = Partition(np.arange(120), np.array([0, 120]))
         federation = Federation(CHAR_LSTM, clients, alone, 1, 1, 10, partial(stream, 0))
-        after, _ = federation.round(1, w[None].clone(), torch.tensor([1.47]))
+        after, *_ = federation.round(1, w[None].clone(), torch.tensor([1.47]), States())
         moved[forget] = (after[0] - w).norm().item()
     assert moved[0.0] < 10 < moved[1.0]
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fedgrid.partitions.partition import PARTITIONS, Partition, draw
+from fedgrid.partitions import PARTITIONS, Partition, draw
 from fedgrid.rng import stream
 
 DIVIDED = sorted(set(PARTITIONS) - {"population", "natural"})
@@ -22,13 +22,13 @@ def mnist_labels():
 
 
 def mnist(kind, seed=0, K=100):
-    return draw(kind, mnist_labels(), K, stream(seed, "partition"))
+    return draw(PARTITIONS[kind](), mnist_labels(), K, stream(seed, "partition"))
 
 
 @given(kind=KINDS, labels=LABELS, K=st.integers(1, 150), seed=st.integers(0, 999))
 def test_every_partition_is_a_disjoint_cover_by_clients_that_hold_something(kind, labels, K, seed):
     assume(len(labels) >= 2 * K)
-    P = draw(kind, labels, K, stream(seed, "partition"))
+    P = draw(PARTITIONS[kind](), labels, K, stream(seed, "partition"))
     assert len(P) == K
     assert P.indices.dtype == P.offsets.dtype == np.int64
     assert P.indices.shape == labels.shape and P.offsets.shape == (K + 1,)
@@ -43,7 +43,7 @@ def test_every_partition_is_a_disjoint_cover_by_clients_that_hold_something(kind
 def test_balanced_partitions_give_slices_of_equal_size_give_or_take_one(kind, labels, K, seed):
     slices = {"iid": 1, "shards": 2}[kind]
     assume(len(labels) >= slices * K)
-    sizes = np.diff(draw(kind, labels, K, stream(seed, "partition")).offsets)
+    sizes = np.diff(draw(PARTITIONS[kind](), labels, K, stream(seed, "partition")).offsets)
     assert sizes.max() - sizes.min() <= slices
 
 
@@ -85,7 +85,7 @@ def test_a_shards_client_holds_two_runs_of_the_label_sorted_data(labels, K, seed
     assume(kind.startswith("shards") and len(labels) >= 2 * K)
     rank = np.empty(len(labels), np.int64)
     rank[sorted(range(len(labels)), key=lambda i: (labels[i], i))] = np.arange(len(labels))
-    for P_k in draw(kind, labels, K, stream(seed, "partition")):
+    for P_k in draw(PARTITIONS[kind](), labels, K, stream(seed, "partition")):
         breaks = np.count_nonzero(np.diff(rank[P_k]) != 1)
         assert breaks <= 1
 
@@ -103,15 +103,15 @@ def test_another_seed_is_another_partition(kind):
 )
 def test_more_clients_than_examples_can_serve_is_an_error_that_names_k(kind, K, most):
     labels = np.arange(10)
-    assert len(draw(kind, labels, most, stream(0, "partition"))) == most
+    assert len(draw(PARTITIONS[kind](), labels, most, stream(0, "partition"))) == most
     with pytest.raises(ValueError, match=rf"^K: 10 examples .*{K} clients"):
-        draw(kind, labels, K, stream(0, "partition"))
+        draw(PARTITIONS[kind](), labels, K, stream(0, "partition"))
 
 
 @given(kind=KINDS, labels=LABELS, K=st.integers(1, 100), seed=st.integers(0, 999))
 def test_drawn_twice_is_the_same(kind, labels, K, seed):
     assume(len(labels) >= 2 * K)
-    first, again = (draw(kind, labels, K, stream(seed, "partition")) for _ in range(2))
+    first, again = (draw(PARTITIONS[kind](), labels, K, stream(seed, "partition")) for _ in range(2))
     assert first.indices.tolist() == again.indices.tolist()
     assert first.offsets.tolist() == again.offsets.tolist()
     assert first.digest == again.digest
@@ -120,7 +120,7 @@ def test_drawn_twice_is_the_same(kind, labels, K, seed):
 @given(n=st.integers(2, 100), K=st.integers(2, 50), data=st.data())
 def test_the_digest_changes_with_any_change(n, K, data):
     assume(n >= K)
-    P = draw("iid", np.zeros(n, np.int64), K, stream(0, "partition"))
+    P = draw(PARTITIONS["iid"](), np.zeros(n, np.int64), K, stream(0, "partition"))
     a = data.draw(st.integers(0, n - 1))
     b = data.draw(st.integers(0, n - 1).filter(lambda b: b != a))
     swapped = P.indices.copy()
@@ -140,7 +140,10 @@ def test_a_partition_cannot_be_given_other_arrays():
 
 def test_golden_digests_so_that_no_change_of_the_draw_is_silent():
     labels = np.arange(1000) % 10
-    assert {kind: draw(kind, labels, 10, stream(0, "partition")).digest[:12] for kind in [*DIVIDED, "population"]} == {
+    assert {
+        kind: draw(PARTITIONS[kind](), labels, 10, stream(0, "partition")).digest[:12]
+        for kind in [*DIVIDED, "population"]
+    } == {
         "population": "921770d9c88c",
         "iid": "01aa3112e0ea",
         "shards": "95229a8e6002",
@@ -151,7 +154,7 @@ def test_golden_digests_so_that_no_change_of_the_draw_is_silent():
 
 @given(n=st.integers(100, 1000), K=st.integers(1, 2000), seed=st.integers(0, 9))
 def test_each_of_a_population_holds_a_hundredth_of_the_data_in_the_order_drawn(n, K, seed):
-    P = draw("population", np.zeros(n, np.int64), K, stream(seed, "partition"))
+    P = draw(PARTITIONS["population"](), np.zeros(n, np.int64), K, stream(seed, "partition"))
     held = np.concatenate([P[k] for k in range(min(K, 300))])
     assert sorted(P.indices.tolist()) == list(range(n))
     assert held.tolist() == np.resize(P.indices, len(held)).tolist()  # again and again
@@ -160,7 +163,7 @@ def test_each_of_a_population_holds_a_hundredth_of_the_data_in_the_order_drawn(n
 
 
 def test_a_population_of_a_million_costs_eight_bytes_a_client():
-    P = draw("population", mnist_labels(), 10**6, stream(0, "partition"))
+    P = draw(PARTITIONS["population"](), mnist_labels(), 10**6, stream(0, "partition"))
     assert P.indices.nbytes + P.offsets.nbytes == 8 * (60_000 + 10**6 + 1)
     last = P[10**6 - 1]
     assert len(last) == 600 and len(set(last.tolist())) == 600
@@ -169,7 +172,7 @@ def test_a_population_of_a_million_costs_eight_bytes_a_client():
 @given(kind=KINDS, labels=LABELS, K=st.integers(1, 50), seed=st.integers(0, 99))
 def test_sizes_are_the_lengths_of_what_clients_hold(kind, labels, K, seed):
     assume(len(labels) >= 2 * K)
-    P = draw(kind, labels, K, stream(seed, "partition"))
+    P = draw(PARTITIONS[kind](), labels, K, stream(seed, "partition"))
     clients = np.arange(K)[::-1]
     assert P.sizes(clients).tolist() == [len(P[k]) for k in clients]
     assert P.largest == max(map(len, P))

@@ -23,6 +23,10 @@ class Registry(dict[str, Choice]):
         super().__init__()
         self.kind = kind
 
+    def name_of(self, choice: object) -> str:
+        """The name under which the choice stands here."""
+        return next(name for name, one in self.items() if one is choice)
+
     def register(self, name: str) -> Callable[[Added], Added]:
         """What adds its argument under that name and returns it; ValueError where the name is taken, or no name."""
         if not re.fullmatch(NAME, name):

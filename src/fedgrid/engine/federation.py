@@ -1,4 +1,4 @@
-"""One round of Algorithm 1 for all learning rates of a cell together, equal to `algorithms.fedavg.rounds` rate by rate.
+"""A round of an algorithm at all learning rates of a cell together, equal to `algorithms.fedavg.rounds` rate by rate.
 
 The data lie once on the device, as stored. A client's examples are gathered there once per epoch, by a table of
 indices, and serve every rate; FedSGD, one step of every client from the same weights, is one step on the union of the
@@ -6,28 +6,59 @@ cohort's examples, and so is an update of plain SGD on its minibatch.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fedgrid.algorithms import fedavg
+from fedgrid.algorithms import FedAvg, Transformation
+from fedgrid.algorithms.batches import Stream, epochs
+from fedgrid.algorithms.cohorts import cohort
+from fedgrid.algorithms.fedavg import State, Trained
+from fedgrid.algorithms.messages import Sender, transformed
 from fedgrid.engine.examples import Examples
 from fedgrid.engine.memory import Epoch, examples_at_once, replicas_at_once
 from fedgrid.engine.model import Model
-from fedgrid.engine.steps import Batches, Replicas, Weights, descend, replicated, rounded
+from fedgrid.engine.steps import Batches, Beside, Replicas, Weights, descend, replicated, rounded
 from fedgrid.engine.workers import slices, spread
-from fedgrid.partitions.partition import Partition
+from fedgrid.partitions import Partition
 
 NOBODY = -1  # in a table of indices: no example
 
 
 @dataclass(frozen=True)
+class States:
+    """What lasts from round to round beside w: the server's state, and that of each client which has taken part.
+
+    Every tensor is (R, parameters). Of an algorithm that keeps nothing, there is none.
+    """
+
+    server: State = field(default_factory=dict)
+    clients: Mapping[int, State] = field(default_factory=dict)
+
+    def of_rates(self, some: Tensor) -> "States":
+        """Those of some of the rates, given as a mask or as indices."""
+        return States(chosen(self.server, some), {k: chosen(one, some) for k, one in self.clients.items()})
+
+    def to(self, device: torch.device) -> "States":
+        """The same on that device."""
+        return States(moved(self.server, device), {k: moved(one, device) for k, one in self.clients.items()})
+
+
+class Updated(NamedTuple):
+    """Clients after their local epochs: weights (clients, R, parameters), and how many steps each took."""
+
+    w: Tensor
+    steps: np.ndarray
+
+
+@dataclass(frozen=True)
 class Federation:
-    """The clients, their data and Algorithm 1's settings; a round depends on no other.
+    """The clients, their data and the settings of their algorithm; a round depends on no other.
 
     dtype: the precision of products; weights and sums are of w's own.
     workers: threads that share a CPU's work; no result depends on their number.
@@ -39,56 +70,113 @@ class Federation:
     C: float
     E: int
     B: float
-    stream: fedavg.Stream
+    stream: Stream
     rounding: str = "nearest"
     shuffle: str = "every_epoch"
     dtype: torch.dtype = torch.float32
     workers: int = 1
-    algorithm: str = "fedavg"
+    algorithm: FedAvg = FedAvg()  # noqa: RUF009  # frozen
+    message: Sequence[Transformation] = ()
     fits: dict[int, tuple[int, int]] = field(default_factory=dict, repr=False)  # by the number of rates
     held: dict[tuple[int, ...], Replicas] = field(default_factory=dict, repr=False)  # on a GPU, with their graphs
 
-    @torch.inference_mode()
-    def round(self, t: int, w: Tensor, lr: Tensor) -> tuple[Tensor, int]:
-        """w_t from w_{t-1}, both (R, parameters), with lr (R,), and the examples that each rate was trained on."""
-        if self.algorithm == "sgd":
-            b = self.partition.indices[fedavg.minibatch(len(self.partition.indices), self.B, t, self.stream)]
-            return self.gradient_step(b, np.array([len(b)]), self.draws(len(b), t), w, lr), len(b)
-        S_t = fedavg.cohort(len(self.partition), self.C, self.stream("cohort", t), self.rounding)
-        fedsgd = self.E == 1 and math.isinf(self.B)
-        w = self.fedsgd(t, S_t, w, lr) if fedsgd else self.average_of_updates(t, S_t, w, lr)
-        return w, int(self.partition.sizes(S_t).sum()) * self.E
+    @property
+    def K(self) -> int:
+        """The number of clients."""
+        return len(self.partition)
 
     @property
     def share(self) -> float:
         """The part of the data, or of the clients, that a round passes over."""
-        if self.algorithm == "sgd":
-            return 1 / math.ceil(len(self.partition.indices) / self.B)
-        return fedavg.cohort_size(len(self.partition), self.C, self.rounding) / len(self.partition)
-
-    def average_of_updates(self, t: int, S_t: np.ndarray, w: Tensor, lr: Tensor) -> Tensor:
-        """Σ n_k/m_t · w_k over the cohort, each w_k after E epochs from w."""
-        n_k = self.partition.sizes(S_t)
-        m_t, S_t = n_k.sum(), S_t[np.argsort(-n_k, kind="stable")]  # clients of one stack take about as many steps
-        clients, _ = self.at_once(len(w))
-        groups = [S_t[i : i + clients] for i in range(0, len(S_t), clients)]
-        average = torch.zeros_like(w)
-        updates = spread(lambda group: self.client_updates(t, group, w, lr), groups, self.workers)
-        for group, w_k in zip(groups, updates, strict=True):
-            for n_k, one in zip(self.partition.sizes(group), w_k, strict=True):
-                average.add_(one, alpha=n_k / m_t)
-        return average
+        return self.algorithm.share(self, len(self.partition.indices))
 
     @torch.inference_mode()
-    def client_updates(self, t: int, clients: np.ndarray, w: Tensor, lr: Tensor) -> Tensor:
-        """ClientUpdate(k, w) of those clients together, at every rate: (clients, R, parameters)."""
+    def round(self, t: int, w: Tensor, lr: Tensor, states: States) -> tuple[Tensor, States, int]:
+        """w_t from w_{t-1}, both (R, parameters), with lr (R,); the states; the examples each rate was trained on."""
+        everyone = self.partition.indices
+        if (b := self.algorithm.minibatch(len(everyone), self.B, t, self.stream)) is not None:
+            draws = self.draws(len(b), t)
+            return self.gradient_step(everyone[b], np.array([len(b)]), draws, w, lr), states, len(b)
+        S_t = cohort(self.K, self.C, self.stream("cohort", t), self.rounding)
+        n_k = self.partition.sizes(S_t)
+        if self.steps_once(w, states):
+            combined, clients = {"w": self.fedsgd(t, S_t, w, lr)}, states.clients
+        else:
+            combined, clients = self.sum_of_messages(t, S_t, w, lr, states)
+        w, server = self.algorithm.server_step(w, combined, states.server)
+        return w, States(server, clients), int(n_k.sum()) * self.E
+
+    def steps_once(self, w: Tensor, states: States) -> bool:
+        """Whether the sum of the messages is the result of one step on the union of the cohort's examples.
+
+        So it is where each client takes one step, to which the algorithm adds nothing at w_t, and sends its weights,
+        of which the average is wanted.
+        """
+        one = self.E == 1 and math.isinf(self.B)
+        if not (one and self.algorithm.averages_weights and not self.message):
+            return False
+        term = self.algorithm.client_term(w, w, {}, states.server)
+        return term is None or not term.any()
+
+    def sum_of_messages(
+        self, t: int, S_t: np.ndarray, w: Tensor, lr: Tensor, states: States
+    ) -> tuple[dict[str, Tensor], Mapping[int, State]]:
+        """Σ weight_k · message_k over the cohort, and the states of all clients.
+
+        In FedAvg it is Σ n_k/m_t · w_k, each w_k after E epochs from w.
+        """
+        n_k = self.partition.sizes(S_t)
+        weight = self.weights(t, S_t, n_k)
+        by_size = np.argsort(-n_k, kind="stable")  # clients of one stack take about as many steps
+        together, _ = self.at_once(len(w))
+        groups = [S_t[by_size][i : i + together] for i in range(0, len(S_t), together)]
+        combined: dict[str, Tensor] = {}
+        clients = dict(states.clients)
+        updates = spread(lambda group: self.client_updates(t, group, w, lr, states), groups, self.workers)
+        for group, updated in zip(groups, updates, strict=True):
+            for k, w_k, steps in zip(group.tolist(), updated.w, updated.steps.tolist(), strict=True):
+                trained = Trained(w, w_k, steps, lr.view(-1, 1), self.client_state(k, w, states), states.server)
+                if kept := self.algorithm.kept(trained):
+                    clients[k] = kept
+                sent = transformed(w, w_k, self.message, Sender(t, k, S_t, self.stream))
+                for name, one in self.algorithm.message(trained._replace(w_k=sent)).items():
+                    combined.setdefault(name, torch.zeros_like(one)).add_(one, alpha=weight[k])
+        return combined, clients
+
+    def weights(self, t: int, S_t: np.ndarray, n_k: np.ndarray) -> dict[int, float]:
+        """The weight of each client's message in their sum; ValueError naming a client whose weight is none."""
+        weights = dict(zip(S_t.tolist(), self.algorithm.shares(n_k).tolist(), strict=True))
+        for k, weight in weights.items():
+            if not 0 < weight < math.inf:
+                raise ValueError(
+                    f"round {t}: {self.algorithm.title} gives client {k} the weight {weight}; it must be above 0"
+                )
+        return weights
+
+    def client_state(self, k: int, w: Tensor, states: States) -> State:
+        """What client k keeps from the last round in which it took part."""
+        return states.clients[k] if k in states.clients else self.algorithm.client_state(w)
+
+    @torch.inference_mode()
+    def client_updates(self, t: int, clients: np.ndarray, w: Tensor, lr: Tensor, states: States) -> Updated:
+        """ClientUpdate(k, w) of those clients together, at every rate: weights (clients, R, parameters)."""
         _, rates = self.at_once(len(w))
-        parts = [self.replicas(len(clients), part, w, lr) for part in slices(len(w), rates)]
+        each = [self.client_state(k, w, states) for k in clients.tolist()]
+        kept = {name: torch.stack([one[name] for one in each]) for name in each[0]}
+        parts = []
+        for some in slices(len(w), rates):
+            client, server = (
+                {name: one[..., some, :] for name, one in state.items()} for state in (kept, states.server)
+            )
+            parts.append(self.replicas(len(clients), some, Beside(w[some], client, server), lr[some]))
+        steps = np.zeros(len(clients), np.int64)
         for table, draws in self.orders(t, clients):
             batches, taking_part = self.batches(table, draws, w.dtype), with_examples(table)
+            steps += (table[:, :, 0] != NOBODY).sum(0)
             for part in parts:
                 part.epoch(batches, taking_part)
-        return torch.cat([self.model.flat(part.weights).unflatten(0, (len(clients), -1)) for part in parts], 1)
+        flat = [self.model.flat(part.weights).unflatten(0, (len(clients), -1)) for part in parts]
+        return Updated(torch.cat(flat, 1), steps)
 
     def orders(self, t: int, clients: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Each epoch's examples, step by step: indices (steps, clients, B), NOBODY where a client has none left.
@@ -99,7 +187,7 @@ class Federation:
         # a GPU captures a step per shape: there, one that serves every cohort
         B = int(min(self.B, self.partition.largest if self.data.x.is_cuda else sizes.max()))
         steps = -(-sizes.max() // B)
-        each = [fedavg.epochs(self.partition[k], self.E, self.stream("client", t, k), self.shuffle) for k in clients]
+        each = [epochs(self.partition[k], self.E, self.stream("client", t, k), self.shuffle) for k in clients]
         drawn = [self.draws(self.E * n_k, t, k).reshape(self.E, n_k, -1) for k, n_k in zip(clients, sizes, strict=True)]
         for epoch, orders in enumerate(zip(*each, strict=True)):
             table = np.full((len(clients), steps * B), NOBODY)
@@ -122,7 +210,8 @@ class Federation:
         there = chosen != NOBODY
         y.masked_fill_(~along(there, y), -1)
         examples = there.sum(-1, keepdim=True).clamp(min=1)
-        return Batches(x, y, (y >= 0).to(dtype) / along(examples * self.data.positions, y))
+        share = (y >= 0).to(dtype) / along(examples * self.data.positions, y)
+        return Batches(x, y, share, there.any(-1).to(dtype))
 
     def fedsgd(self, t: int, S_t: np.ndarray, w: Tensor, lr: Tensor) -> Tensor:
         """FedSGD: w − η Σ n_k/m_t ∇F_k(w), one step on the union of the cohort's examples.
@@ -158,9 +247,9 @@ class Federation:
         """−η times the gradient of those examples' shares of the loss: (R, parameters)."""
         chosen, draws, share = piece
         x, y = self.data.trained_on(chosen[None, None], draws)
-        (batch,) = zip(*replicated(Batches(x, y, share[None, None]), lr), strict=True)
+        (batch,) = zip(*replicated(Batches(x, y, share[None, None], share.new_ones(1, 1)), lr), strict=True)
         into = [[torch.zeros_like(weight, dtype=share.dtype) for weight in mine] for mine in weights]
-        descend(self.model, weights, into, *batch)
+        descend(self.model, weights, into, *batch[:3])
         return self.model.flat(into)
 
     @property
@@ -178,16 +267,27 @@ class Federation:
             self.fits[rates] = replicas_at_once(self.model, self.example, epoch, rates)
         return self.fits[rates]
 
-    def replicas(self, clients: int, part: slice, w: Tensor, lr: Tensor) -> Replicas:
-        """The replicas of that many clients at those of the rates, all starting from w."""
+    def replicas(self, clients: int, part: slice, beside: Beside, lr: Tensor) -> Replicas:
+        """The replicas of that many clients at those of the rates, all starting from w_t."""
+        make = partial(Replicas, self.model, self.algorithm, beside, lr, clients, self.dtype)
+        if not lr.is_cuda:  # a graph is worth keeping, an allocation is not
+            return make()
         key = clients, part.start, part.stop
-        if not w.is_cuda:  # a graph is worth keeping, an allocation is not
-            return Replicas(self.model, w[part], lr[part], clients, self.dtype)
         if key not in self.held:
             pool = next((other.pool for other in self.held.values()), None) or torch.cuda.graph_pool_handle()
-            self.held[key] = Replicas(self.model, w[part], lr[part], clients, self.dtype, pool)
-        self.held[key].restart(w[part], lr[part])
+            self.held[key] = make(pool)
+        self.held[key].restart(beside, lr)
         return self.held[key]
+
+
+def chosen(state: State, some: Tensor) -> State:
+    """The state of some of the rates."""
+    return {name: one[some] for name, one in state.items()}
+
+
+def moved(state: State, device: torch.device) -> State:
+    """The state on that device."""
+    return {name: one.to(device) for name, one in state.items()}
 
 
 def with_examples(table: np.ndarray) -> list[int]:

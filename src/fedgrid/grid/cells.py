@@ -5,32 +5,36 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar
 
-from fedgrid.algorithms.fedavg import ALGORITHMS, DECAYS, ROUNDINGS, SHUFFLES
+from fedgrid.algorithms import ALGORITHMS, MESSAGES, FedAvg, Transformation
+from fedgrid.algorithms.batches import DECAYS, SHUFFLES
+from fedgrid.algorithms.cohorts import ROUNDINGS
 from fedgrid.curves import SCHEDULES
 from fedgrid.engine.model import Model
 from fedgrid.engine.precision import PRECISIONS
-from fedgrid.partitions.partition import PARTITIONS
+from fedgrid.grid.choices import chosen, flag, number, plain, tag, whole
+from fedgrid.partitions import PARTITIONS, Division
+from fedgrid.registry import Registry
 from fedgrid.tasks import TASKS
 from fedgrid.tasks.initial import INITS
 from fedgrid.tasks.inputs import SCALINGS
 
 CHOICES: dict[str, Any] = {
     "task": TASKS,
-    "partition": PARTITIONS,
     "init": INITS,
     "scaling": SCALINGS,
     "shuffle": SHUFFLES,
     "rounding": ROUNDINGS,
     "evaluate": SCHEDULES,
     "precision": PRECISIONS,
-    "algorithm": ALGORITHMS,
     "decay_per": DECAYS,
 }
-OWN_LISTS = ("lr", "targets")
+# Settings that nest, and the registries that they are chosen from.
+NESTED: dict[str, Registry[Any]] = {"algorithm": ALGORITHMS, "partition": PARTITIONS, "message": MESSAGES}
+OWN_LISTS = ("lr", "targets", "message")
 LATER = {"later": True}  # of a setting that came after the first records
 
 
@@ -42,7 +46,7 @@ class Cell:
     """
 
     task: str
-    partition: str
+    partition: Division
     E: int  # local epochs
     B: float  # batch size; inf is the client's whole data
     lr: tuple[float, ...]  # learning rates, rising
@@ -61,8 +65,12 @@ class Cell:
                 raise ValueError(f"unknown {name} {value!r}; choose from {', '.join(choices)}")
         for name, holds, wanted in self.bounds():
             if not holds:
-                value = getattr(self, name)
-                raise ValueError(f"{name} is {list(value) if isinstance(value, tuple) else value}; it must be {wanted}")
+                value = as_json(name, getattr(self, name)) if hasattr(self, name) else self.own(name)
+                raise ValueError(f"{name} is {value}; it must be {wanted}")
+
+    def own(self, name: str) -> Any:
+        """The value of a setting that is its algorithm's own; None where it has none of that name."""
+        return None
 
     def bounds(self) -> Iterator[tuple[str, bool, str]]:
         """Each setting's name, whether its value is allowed, and what is."""
@@ -76,8 +84,8 @@ class Cell:
     @property
     def settings(self) -> dict[str, Any]:
         """The cell as plain JSON values, every setting spelt out; B = inf as "inf"."""
-        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return plain | {"B": "inf" if math.isinf(self.B) else int(self.B)}
+        found = {one.name: as_json(one.name, getattr(self, one.name)) for one in fields(self)}
+        return found | {"B": "inf" if math.isinf(self.B) else int(self.B)}
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -92,7 +100,7 @@ class Cell:
     def name(self) -> str:
         """The record's name: readable, and ending in a digest of all settings."""
         digest = hashlib.sha256(json.dumps(self.recorded, sort_keys=True).encode()).hexdigest()[:10]
-        return f"{self.task}-{self.partition}-{self.label}-s{self.seed}-{digest}"
+        return f"{self.task}-{tag(PARTITIONS, self.partition)}-{self.label}-s{self.seed}-{digest}"
 
     @property
     def label(self) -> str:
@@ -112,7 +120,7 @@ class Cell:
     @property
     def partition_name(self) -> str:
         """The name of the partition's file: one per dataset, kind, K and seed."""
-        return f"{self.dataset}-{self.partition}-K{self.K}-s{self.seed}"
+        return f"{self.dataset}-{tag(PARTITIONS, self.partition)}-K{self.K}-s{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +133,8 @@ class Race(Cell):
     rounding: str = "nearest"  # of C·K
     evaluate: str = "paper"
     train_loss: bool = False  # also evaluate the loss over the whole training set
-    algorithm: str = field(default="fedavg", metadata=LATER)
+    algorithm: FedAvg = field(default=FedAvg(), metadata=LATER)  # frozen
+    message: tuple[Transformation, ...] = field(default=(), metadata=LATER)  # what a client's update goes through
     decay: float = field(default=1.0, metadata=LATER)  # factor on the learning rates
     decay_per: str = field(default="epoch", metadata=LATER)  # how often it comes in
 
@@ -135,19 +144,19 @@ class Race(Cell):
         yield "C", 0 <= self.C <= 1, "a fraction from 0 to 1"
         yield "rounds", self.rounds >= 1, "a whole number from 1"
         yield "decay", 0 < self.decay <= 1, "above 0 and at most 1"
-        for name in ("K", "C", "E"):
-            yield name, self.algorithm != "sgd" or getattr(self, name) == 1, "1 for plain SGD, which has no clients"
-        yield "partition", self.algorithm != "sgd" or self.partition == "iid", "iid for plain SGD, whose data are whole"
-        yield "B", self.algorithm != "sgd" or not math.isinf(self.B), "finite for plain SGD, whose round is a minibatch"
+        yield from self.algorithm.bounds(self)
         yield "targets", all(0 < a < 1 for a in self.targets), "accuracies between 0 and 1"
         yield "targets", sorted(set(self.targets)) == list(self.targets), "rising, none twice"
 
     @property
     def label(self) -> str:
         """The point of the grid."""
-        if self.algorithm == "sgd":
-            return f"sgd-B{self.settings['B']}"
-        return f"C{self.C:g}-E{self.E}-B{self.settings['B']}"
+        own = [] if self.algorithm == FedAvg() else [tag(ALGORITHMS, self.algorithm)]
+        return "-".join([*own, self.algorithm.label(self), *(tag(MESSAGES, link) for link in self.message)])
+
+    def own(self, name: str) -> Any:
+        """The value of a setting that is its algorithm's own; None where it has none of that name."""
+        return self.algorithm.hyperparameters.get(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,28 +197,10 @@ def rates(lr: Any) -> tuple[float, ...]:
     return tuple(number(rate) for rate in (lr if isinstance(lr, list) else [lr]))
 
 
-def number(value: Any) -> float:
-    """The value as a float; TypeError where it is not a number (a string may only be "inf")."""
-    if isinstance(value, bool) or not (isinstance(value, int | float) or value == "inf"):
-        raise TypeError(f"{value!r} is not a number")
-    return float(value)
-
-
-def whole(value: Any) -> int:
-    """The value, if it is a whole number."""
-    if type(value) is not int:
-        raise TypeError(f"{value!r} is not a whole number")
-    return value
-
-
-def flag(value: Any) -> bool:
-    """The value, if it is true or false."""
-    if type(value) is not bool:
-        raise TypeError(f"{value!r} is not true or false")
-    return value
-
-
 READ: dict[str, Callable[[Any], Any]] = {
+    "algorithm": lambda value: chosen(ALGORITHMS, value),
+    "partition": lambda value: chosen(PARTITIONS, value),
+    "message": lambda chain: tuple(chosen(MESSAGES, link) for link in listed("message", chain)),
     "B": number,
     "C": number,
     "decay": number,
@@ -218,6 +209,20 @@ READ: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("E", "K", "seed", "rounds", "points"), whole),
     **dict.fromkeys(("train_loss", "shared_start", "lrn", "l2"), flag),
 }
+
+
+def listed(name: str, value: Any) -> list[Any]:
+    """The value, if it is a list."""
+    if not isinstance(value, list):
+        raise ValueError(f"{name} is {value!r}; it is a list")
+    return value
+
+
+def as_json(name: str, value: Any) -> Any:
+    """The value of a setting as JSON has it."""
+    if name in NESTED:
+        return [plain(NESTED[name], one) for one in value] if isinstance(value, tuple) else plain(NESTED[name], value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def cell(settings: Mapping[str, Any], kind: str = "race") -> Cell:
@@ -242,8 +247,18 @@ def grid(common: Mapping[str, Any], rows: list[Mapping[str, Any]], kind: str = "
     """The cells of an artefact: each row over the common settings; every list is an axis, but a cell's own lists."""
     for row in rows:
         settings = dict(common) | dict(row)
-        axes = {name: value for name, value in settings.items() if isinstance(value, list) and name not in OWN_LISTS}
+        axes = {name: points(value) for name, value in settings.items() if name not in OWN_LISTS}
         if empty := [name for name, values in axes.items() if not values]:
             raise ValueError(f"{empty[0]} is an empty list; an axis has at least one value")
         for point in itertools.product(*axes.values()):
             yield cell(settings | dict(zip(axes, point, strict=True)), kind)
+
+
+def points(value: Any) -> list[Any]:
+    """The values of an axis: a list's, those of nested lists too; of a mapping, each combination of its own lists."""
+    if isinstance(value, list):
+        return [point for one in value for point in points(one)]
+    if isinstance(value, Mapping):
+        inner = itertools.product(*map(points, value.values()))
+        return [dict(zip(value, point, strict=True)) for point in inner]
+    return [value]

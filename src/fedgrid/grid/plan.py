@@ -11,7 +11,6 @@ from pathlib import Path
 from tabulate import tabulate
 
 from fedgrid import files
-from fedgrid.algorithms.fedavg import cohort_size
 from fedgrid.grid import paper
 from fedgrid.grid.artefacts import Artefact
 from fedgrid.grid.cells import Cell, Race
@@ -57,10 +56,8 @@ def training_examples(dataset: str, declared: Path = DATASETS) -> int:
 
 def examples_per_round(cell: Cell, train: int) -> float:
     """Examples that all rates train on in a round, of `train` examples in the dataset."""
-    if isinstance(cell, Race) and cell.algorithm == "sgd":
-        return min(cell.B, train) * len(cell.lr)
-    m = cohort_size(cell.K, cell.C, cell.rounding) if isinstance(cell, Race) else 2
-    return m * train / cell.K * cell.E * len(cell.lr)
+    each = cell.algorithm.examples(cell, train) if isinstance(cell, Race) else 2 * train / cell.K * cell.E
+    return each * len(cell.lr)
 
 
 def cost(cell: Cell, train: int, expected: float | None, done: bool, pace: Pace) -> Cost:

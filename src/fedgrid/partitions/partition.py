@@ -1,16 +1,14 @@
-"""P_k: which examples client k holds, for the partitions of section 3 of the paper.
+"""What a partition is, and what draws one: a division of training examples among K clients.
 
 A partition is drawn from labels, the number of clients and one random stream. No function here reads a file.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-
-HUNDRED = 100  # the paper's clients; of a population of any size, each holds as much as one of them
 
 
 @dataclass(frozen=True)
@@ -50,89 +48,65 @@ class Partition(Sequence[np.ndarray]):
         return hashlib.sha256(self.indices.tobytes() + self.offsets.tobytes()).hexdigest()
 
 
-def equal_cuts(n: int, parts: int, rng: np.random.Generator) -> np.ndarray:
-    """parts + 1 offsets that cut n examples into slices of n / parts, give or take one."""
-    return np.linspace(0, n, parts + 1).astype(np.int64)
+def of_clients(held: Sequence[np.ndarray]) -> Partition:
+    """The partition whose client k holds the examples held[k], int64 (n_k,)."""
+    return Partition(np.concatenate(held).astype(np.int64), np.cumsum([0, *map(len, held)]).astype(np.int64))
 
 
-def random_cuts(n: int, parts: int, rng: np.random.Generator) -> np.ndarray:
-    """parts + 1 offsets that cut n examples at uniformly random places; no slice is empty."""
-    inner = np.sort(rng.choice(n - 1, parts - 1, replace=False)) + 1
-    return np.concatenate([[0], inner, [n]]).astype(np.int64)
+@dataclass(frozen=True)
+class Division:
+    """How training examples are divided among clients: a frozen dataclass of its own settings, and `draw`.
 
-
-Cuts = Callable[[int, int, np.random.Generator], np.ndarray]
-
-
-def iid(labels: np.ndarray, K: int, rng: np.random.Generator, cuts: Cuts = equal_cuts) -> Partition:
-    """Section 3, IID: the data is shuffled and cut into K slices."""
-    indices = rng.permutation(len(labels))
-    return Partition(indices, cuts(len(labels), K, rng))
-
-
-def shards(labels: np.ndarray, K: int, rng: np.random.Generator, cuts: Cuts = equal_cuts) -> Partition:
-    """Section 3, non-IID: the data is sorted by label and cut into 2K shards; each client is dealt two of them.
-
-    The sort is stable, so a shard is a slice of the dataset's own order within a label; 60,000 images among 100
-    clients make 200 shards of 300. A shard may straddle two labels: a client holds one to four.
+    title: what tables call it. sorts: whether it needs a label for each example, which a text has not.
+    own_clients: whether it takes the data's own clients, such as authors.
     """
-    by_label = np.argsort(labels, kind="stable")
-    shard = np.split(by_label, cuts(len(labels), 2 * K, rng)[1:-1])
-    dealt = rng.permutation(2 * K)
-    pairs = [np.concatenate([shard[a], shard[b]]) for a, b in dealt.reshape(K, 2)]
-    return Partition(np.concatenate(pairs), np.cumsum([0, *map(len, pairs)]))
 
+    title: ClassVar[str]
+    sorts: ClassVar[bool] = False
+    own_clients: ClassVar[bool] = False
 
-def iid_unbalanced(labels: np.ndarray, K: int, rng: np.random.Generator) -> Partition:
-    """IID with unequal clients (section 3's footnote; how unequal is unstated): slices cut at random places."""
-    return iid(labels, K, rng, random_cuts)
+    def slices(self, K: int) -> int:
+        """How many examples K clients need at least."""
+        return K
 
+    def draw(
+        self, labels: np.ndarray, K: int, rng: np.random.Generator, clients: np.ndarray | None = None
+    ) -> Partition:
+        """The partition of len(labels) examples among K clients, by that random stream alone.
 
-def shards_unbalanced(labels: np.ndarray, K: int, rng: np.random.Generator) -> Partition:
-    """Two shards per client, the shards cut at random places of the label-sorted data (section 3's footnote)."""
-    return shards(labels, K, rng, random_cuts)
-
-
-def population(labels: np.ndarray, K: int, rng: np.random.Generator) -> Partition:
-    """IID, a hundredth of the data a client however many there are: the shuffled order is gone through again and again.
-
-    The paper's 600 MNIST images a client, at the scale of real federations: memory grows by a number a client.
-    """
-    return Partition(rng.permutation(len(labels)), np.arange(K + 1) * (len(labels) // HUNDRED))
-
-
-def natural(clients: np.ndarray, K: int, rng: np.random.Generator) -> Partition:
-    """The data's own clients, roles or authors (section 3), or K drawn from them; `clients` is where each begins."""
-    chosen = np.sort(rng.choice(len(clients) - 1, K, replace=False))
-    held = [np.arange(clients[k], clients[k + 1]) for k in chosen]
-    return Partition(np.concatenate(held), np.cumsum([0, *map(len, held)]))
-
-
-PARTITIONS: dict[str, Callable[[np.ndarray, int, np.random.Generator], Partition]] = {
-    "natural": natural,
-    "iid": iid,
-    "shards": shards,
-    "iid_unbalanced": iid_unbalanced,
-    "shards_unbalanced": shards_unbalanced,
-    "population": population,
-}
+        labels: (n,), or (n, steps) of texts; clients: int64, where each of the data's own clients' examples begin and,
+        at last, n; None where the data have no clients of their own.
+        """
+        raise NotImplementedError
 
 
 def draw(
-    kind: str, labels: np.ndarray, K: int, rng: np.random.Generator, clients: np.ndarray | None = None
+    division: Division, labels: np.ndarray, K: int, rng: np.random.Generator, clients: np.ndarray | None = None
 ) -> Partition:
-    """The partition of that kind among K clients, given the examples' labels and, if the data have any, own clients.
+    """The partition that the division draws, checked.
 
-    ValueError where there are fewer examples than slices to cut, or fewer clients than K; or no clients, or no labels.
+    ValueError where there are fewer examples than it needs, fewer own clients than K, no labels to sort by; or where it
+    leaves a client without examples or gives one that is not there.
     """
-    if kind == "natural":
-        own = 0 if clients is None else len(clients) - 1
-        if clients is None or own < K:
-            raise ValueError(f"K: the data have {own} clients of their own, not {K}")
-        return natural(clients, K, rng)
-    if labels.ndim > 1 and kind.startswith("shards"):
-        raise ValueError(f"partition {kind} sorts by label, and a text has none; choose natural or iid")
-    slices = K if kind.startswith("iid") else HUNDRED if kind == "population" else 2 * K
-    if len(labels) < slices:
-        raise ValueError(f"K: {len(labels)} examples cannot fill {slices} slices for {K} clients ({kind})")
-    return PARTITIONS[kind](labels, K, rng)
+    own = 0 if clients is None else len(clients) - 1
+    if division.own_clients and own < K:
+        raise ValueError(f"K: the data have {own} clients of their own, not {K}")
+    if labels.ndim > 1 and division.sorts:
+        raise ValueError(f"partition {division.title} sorts by label, and a text has none; choose natural or iid")
+    if not division.own_clients and len(labels) < division.slices(K):
+        needed = f"{division.slices(K)} slices for {K} clients ({division.title})"
+        raise ValueError(f"K: {len(labels)} examples cannot fill {needed}")
+    return checked(division.draw(labels, K, rng, clients), division, len(labels), K)
+
+
+def checked(drawn: Partition, division: Division, n: int, K: int) -> Partition:
+    """The partition, if it has K clients, each with examples, all among the n that there are."""
+    if len(drawn) != K:
+        raise ValueError(f"partition {division.title} drew {len(drawn)} clients, not K = {K}")
+    if len(empty := np.flatnonzero(np.diff(drawn.offsets) < 1)):
+        raise ValueError(
+            f"partition {division.title} leaves client {empty[0]} of {K} without examples; draw it again, or fewer"
+        )
+    if drawn.indices.min() < 0 or drawn.indices.max() >= n:
+        raise ValueError(f"partition {division.title} deals example {drawn.indices.max()}; there are {n}, from 0")
+    return drawn

@@ -5,13 +5,12 @@ to the greatest of them. Both are over the points that all repeats have, so they
 its target or diverged: a mean over those that went on would jump there, and be one of survivors.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 from typing import Any
 
-from fedgrid.algorithms.fedavg import cohort_size
+from fedgrid.algorithms import FedAvg, fedavg
 from fedgrid.curves import envelope
 from fedgrid.grid import paper
 from fedgrid.grid.artefacts import Artefact
@@ -72,7 +71,7 @@ def panels(artefact: Artefact) -> dict[str, list[tuple[Cell, ...]]]:
     for repeats in by_seed(artefact.cells):
         cell = repeats[0]
         whole = {"E", "B"} <= set(names)  # or else FedSGD shares the panel with what is not
-        title = called([(name, getattr(cell, name)) for name in names], whole and is_fedsgd(cell))
+        title = called([(name, fixed(cell.settings[name])) for name in names], whole and is_fedsgd(cell))
         found.setdefault(title, []).append(repeats)
     return found
 
@@ -97,11 +96,8 @@ def least(curves: Sequence[Sequence[float | None]]) -> Sequence[float | None]:
 
 
 def gradients(cell: Race) -> int:
-    """Minibatch gradients that a round computes: m clients, E epochs of an average client's batches; 1 in plain SGD."""
-    if cell.algorithm == "sgd":
-        return 1
-    batches = max(math.ceil(training_examples(cell.dataset) / cell.K / cell.B), 1)  # B = inf is one
-    return cohort_size(cell.K, cell.C, cell.rounding) * cell.E * batches
+    """Minibatch gradients that a round computes."""
+    return cell.algorithm.gradients(cell, training_examples(cell.dataset))
 
 
 def mean_and_range(readings: Sequence[Mapping[float, float]]) -> Band:
@@ -115,9 +111,9 @@ def identities(cell: Cell, panel: Sequence[Cell], layout: Mapping[str, Any]) -> 
     """What tells each line of an experiment from the panel's others, and its learning rate where each has a line."""
     peers = [other for other in panel if algorithm(other) == algorithm(cell)]
     names = telling(peers)
-    if len(peers) < len(panel) and (algorithm(cell) == "sgd" or not names):
+    if len(peers) < len(panel) and (algorithm(cell) != FedAvg() or not names):
         names = ["algorithm", *names]
-    told = tuple((name, getattr(cell, name)) for name in names)
+    told = tuple((name, fixed(cell.settings[name])) for name in names)
     if layout.get("lines") == "each":
         yield from (((*told, ("lr", lr)), lr) for lr in cell.lr)
     else:
@@ -134,14 +130,19 @@ def telling(peers: Sequence[Cell]) -> list[str]:
     return untuned if len(apart) == len(peers) else varied
 
 
-def algorithm(cell: Cell) -> str:
+def fixed(value: Any) -> Any:
+    """A setting's value, a list as a tuple."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def algorithm(cell: Cell) -> FedAvg:
     """The cell's algorithm; averages are of FedAvg's clients."""
-    return cell.algorithm if isinstance(cell, Race) else "fedavg"
+    return cell.algorithm if isinstance(cell, Race) else FedAvg()
 
 
 def is_fedsgd(cell: Cell) -> bool:
     """Whether it is what the paper calls FedSGD."""
-    return cell.E == 1 and math.isinf(cell.B) and algorithm(cell) == "fedavg"
+    return isinstance(cell, Race) and fedavg.is_fedsgd(cell.algorithm, cell)
 
 
 def called(told: Sequence[tuple[str, Any]], fedsgd: bool) -> str:
@@ -152,9 +153,9 @@ def called(told: Sequence[tuple[str, Any]], fedsgd: bool) -> str:
 
 def said(name: str, value: Any) -> str:
     """A setting and its value in a legend."""
-    if (name, value) in WORDS:
-        return WORDS[name, value]
     if name in PLAIN:
         return label(value)
+    if (name, value) in WORDS:
+        return WORDS[name, value]
     values = value if isinstance(value, tuple) else (value,)
     return f"{'η' if name == 'lr' else name} = {', '.join(map(label, values))}"

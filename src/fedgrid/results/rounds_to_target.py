@@ -5,29 +5,25 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
+from fedgrid.algorithms import ALGORITHMS
 from fedgrid.grid import paper
 from fedgrid.grid.artefacts import Artefact
 from fedgrid.grid.cells import Race
 from fedgrid.grid.layouts import Spot, place, spots
 from fedgrid.grid.plan import training_examples
+from fedgrid.partitions import PARTITIONS
 from fedgrid.run import record
 from fedgrid.tasks.datasets import CORPORA
 
 LABELS = {
-    "iid": "IID",
-    "shards": "non-IID",
-    "natural": "non-IID",
-    "iid_unbalanced": "unbalanced IID",
-    "shards_unbalanced": "unbalanced non-IID",
     "inf": "∞",
-    "fedavg": "FedAvg",
-    "sgd": "SGD",
     "mnist_2nn": "MNIST 2NN",
     "mnist_cnn": "MNIST CNN",
     "cifar": "CIFAR-10",
     "shakespeare": "Shakespeare LSTM",
     **{f"words_{corpus}": f"Word LSTM ({corpus})" for corpus in CORPORA},
 }
+SYMBOLS = {"mu": "μ", "beta": "β", "server_lr": "η_s", "alpha": "α"}  # of an algorithm's or a partition's own settings
 NOT_RUN, REACHED, NOT_REACHED = "not run", "reached", "not reached"
 
 
@@ -61,8 +57,14 @@ def label(value: Any) -> str:
     """A setting's value as a table shows it."""
     if isinstance(value, list):  # of learning rates
         return f"{value[0]:g} to {value[-1]:g} ({len(value)})" if len(value) > 1 else label(value[0])
+    if isinstance(value, dict) and "name" in value:  # a choice with settings of its own
+        own = ", ".join(f"{SYMBOLS.get(name, name)} = {label(one)}" for name, one in value.items() if name != "name")
+        return f"{label(value['name'])} ({own})"
     if isinstance(value, dict):  # of settings
         return ", ".join(f"{name} {label(one)}" for name, one in value.items()) or "nothing"
+    for registry in (ALGORITHMS, PARTITIONS):
+        if value in registry:
+            return registry[value].title
     return LABELS.get(str(value), f"{value:g}" if isinstance(value, float) else str(value))
 
 
@@ -96,14 +98,6 @@ def speedup(spot: Spot, artefact: Artefact, records: Mapping[str, Any]) -> float
 def quotient(above: float | None, below: float | None) -> float | None:
     """above / below, None where either is missing."""
     return above / below if above is not None and below else None
-
-
-def updates(cell: Race, n: int) -> float:
-    """u = E·n / (K·B): updates that a client is expected to make in a round, of n examples in all.
-
-    At least one an epoch, for a batch is never larger than the client's data; 1 in plain SGD.
-    """
-    return 1.0 if cell.algorithm == "sgd" else cell.E * max(n / (cell.K * cell.B), 1.0)
 
 
 def entry(spot: Spot, artefact: Artefact, records: Mapping[str, Any], said: Mapping[str, Any], u: float) -> Entry:
@@ -141,6 +135,7 @@ def entries(artefact: Artefact, records: Mapping[str, Any]) -> list[Entry]:
     for spot in spots(artefact.table or {}, artefact.cells):
         cell = spot.cells[0]
         if isinstance(cell, Race):
-            said, u = paper.of(cell, printed, spot.settings["target"]), updates(cell, training_examples(cell.dataset))
+            said = paper.of(cell, printed, spot.settings["target"])
+            u = cell.algorithm.updates(cell, training_examples(cell.dataset))
             found.append(entry(spot, artefact, records, said, u))
     return found

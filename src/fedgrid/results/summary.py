@@ -135,7 +135,7 @@ def tasks(artefacts: Sequence[Artefact], train: Callable[[str], int]) -> str:
     rows = []
     for name, task in TASKS.items():
         settings = [cell.settings for artefact in artefacts for cell in artefact.cells if cell.task == name]
-        clients = sorted({one["K"] for one in settings if one.get("algorithm") != "sgd"})
+        clients = sorted({one["K"] for one in settings if one["K"] > 1})
         targets = sorted({target for one in settings for target in one.get("targets", [])})
         counts = [f"{task.model.parameters:,}", ", ".join(f"{K:,}" for K in clients), f"{train(task.dataset):,}"]
         reached = ", ".join(f"{100 * target:g} %" for target in targets)

@@ -4,7 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from fedgrid import files
+from fedgrid.engine.federation import States
 from fedgrid.run import race
 
 Machine = Mapping[str, Any]  # what `provenance.hardware` says of it
@@ -28,9 +29,31 @@ def path(folder: Path, name: str, device: str) -> Path:
 
 def save(path: Path, who: dict[str, str], lap: race.Lap, seconds: float, machines: Sequence[Machine]) -> None:
     """Writes the race so far, its seconds and the machines that it ran on, whole or not at all."""
-    state = {key: value for key, value in asdict(lap).items() if key != "w"}
+    tensors = {"w": lap.w} | named(lap.states)
+    state = {one.name: getattr(lap, one.name) for one in fields(lap) if one.name not in ("w", "states")}
+    state["rates"] = [asdict(rate) for rate in lap.rates]
+    arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
     with files.whole(path) as partial, partial.open("wb") as file:
-        np.savez(file, w=lap.w.cpu().numpy(), state=np.array(json.dumps([who, state, seconds, machines])))
+        np.savez(file, **arrays, state=np.array(json.dumps([who, state, seconds, machines])))
+
+
+def named(states: States) -> dict[str, torch.Tensor]:
+    """The tensors of the states by where they stand: server/<name>, client/<k>/<name>."""
+    server = {f"server/{name}": one for name, one in states.server.items()}
+    return server | {f"client/{k}/{name}": one for k, kept in states.clients.items() for name, one in kept.items()}
+
+
+def states(tensors: Mapping[str, torch.Tensor]) -> States:
+    """The states of which those are the tensors."""
+    server: dict[str, torch.Tensor] = {}
+    clients: dict[int, dict[str, torch.Tensor]] = {}
+    for place, tensor in tensors.items():
+        match place.split("/"):
+            case ["server", name]:
+                server[name] = tensor
+            case ["client", k, name]:
+                clients.setdefault(int(k), {})[name] = tensor
+    return States(server, clients)
 
 
 def read(path: Path, who: dict[str, str]) -> tuple[race.Lap, float, list[Machine]] | None:
@@ -40,7 +63,9 @@ def read(path: Path, who: dict[str, str]) -> tuple[race.Lap, float, list[Machine
         whose, state, seconds, machines = json.loads(str(kept["state"]))
         others = [key for key in who if whose.get(key) != who[key]]
         rates = tuple(race.Rate(**tuples(rate)) for rate in state["rates"])
-        lap = race.Lap(**(tuples(state) | {"w": torch.from_numpy(kept["w"]), "rates": rates}))
+        tensors = {name: torch.from_numpy(array) for name, array in kept.items() if name != "state"}
+        w = tensors.pop("w")
+        lap = race.Lap(**(tuples(state) | {"w": w, "states": states(tensors), "rates": rates}))
         seconds = float(seconds)
         machines = [one | {key: str(one[key]) for key in ("processor", "instructions")} for one in machines]
     except FileNotFoundError:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples
-from fedgrid.engine.federation import Federation
+from fedgrid.engine.federation import Federation, States
 from fedgrid.engine.precision import PRECISIONS
 from fedgrid.grid.cells import Interpolation
 from fedgrid.partitions.partition import Partition
@@ -44,7 +44,7 @@ def parents(
     starts = [draw("init") if cell.shared_start or k == 0 else draw("init", k) for k in (0, 1)]
     initial = torch.stack([initial_weights(model, cell.init, rng).to(WEIGHTS) for rng in starts]).to(device)
     lr = torch.tensor(cell.lr, dtype=WEIGHTS, device=device)
-    final = [federation.client_updates(1, np.array([k]), initial[k : k + 1], lr)[0] for k in (0, 1)]
+    final = [federation.client_updates(1, np.array([k]), initial[k : k + 1], lr, States()).w[0] for k in (0, 1)]
     return initial, torch.cat(final)
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedgrid import files
-from fedgrid.algorithms import fedavg
+from fedgrid import files, partitions
+from fedgrid.algorithms.cohorts import cohort_size
 from fedgrid.curves import best_rate, envelope
 from fedgrid.engine.precision import PRECISIONS
 from fedgrid.grid.cells import Cell, Interpolation, Race
-from fedgrid.partitions import partition
+from fedgrid.partitions import Division, Partition
 from fedgrid.rng import stream
 from fedgrid.run import checkpoint, interpolation, locks, provenance, race, record
 from fedgrid.tasks.datasets import CORPORA, DATASETS, Dataset
@@ -45,23 +45,23 @@ def load_data(name: str, raw: Path = RAW) -> Dataset:
         raise ValueError(f"{error.filename}: no such data; {verb} it with `python -m fedgrid {verb} {name}`") from error
 
 
-def draw_partition(dataset: Dataset, kind: str, K: int, seed: int) -> partition.Partition:
+def draw_partition(dataset: Dataset, division: Division, K: int, seed: int) -> Partition:
     """The partition of that dataset, drawn from its own named stream."""
-    return partition.draw(kind, dataset.train_y, K, stream(seed, "partition"), dataset.clients)
+    return partitions.draw(division, dataset.train_y, K, stream(seed, "partition"), dataset.clients)
 
 
-def write_partition(drawn: partition.Partition, dataset: Dataset, path: Path) -> None:
+def write_partition(drawn: Partition, dataset: Dataset, path: Path) -> None:
     """Keeps a partition as a file: its name, indices, offsets and the digest of the dataset that it divides."""
     with files.whole(path) as partial, partial.open("wb") as file:
         name, data = np.array(path.stem), np.array(dataset.digest)
         np.savez(file, name=name, indices=drawn.indices, offsets=drawn.offsets, data=data)
 
 
-def read_partition(path: Path, dataset: Dataset) -> partition.Partition:
+def read_partition(path: Path, dataset: Dataset) -> Partition:
     """The partition at path; ValueError where it is damaged or divides another dataset."""
     try:
         kept = files.arrays(path)
-        drawn = partition.Partition(kept["indices"], kept["offsets"])
+        drawn = Partition(kept["indices"], kept["offsets"])
         name, data = str(kept["name"]), str(kept["data"])
     except FileNotFoundError:
         raise ValueError(f"{path}: no partition; draw it with `python -m fedgrid partition {path.stem}`") from None
@@ -103,7 +103,7 @@ def workers(cell: Cell) -> int:
     return int(wanted)
 
 
-def identity(cell: Cell, dataset: Dataset, drawn: partition.Partition) -> dict[str, str]:
+def identity(cell: Cell, dataset: Dataset, drawn: Partition) -> dict[str, str]:
     """What makes two races the same race."""
     return {
         "name": cell.name,
@@ -181,7 +181,7 @@ def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints:
 
 
 def run_interpolation(
-    cell: Interpolation, dataset: Dataset, drawn: partition.Partition, here: checkpoint.Machine
+    cell: Interpolation, dataset: Dataset, drawn: Partition, here: checkpoint.Machine
 ) -> dict[str, Any]:
     """Result, curves and provenance of Figure 1's averages; short enough to need no checkpoint."""
     began = time.monotonic()
@@ -196,7 +196,7 @@ def run_interpolation(
 def run_race(
     cell: Race,
     dataset: Dataset,
-    drawn: partition.Partition,
+    drawn: Partition,
     place: Path,
     who: dict[str, str],
     here: checkpoint.Machine,
@@ -217,8 +217,8 @@ def run_race(
             if now - shown >= PROGRESS_SECONDS:
                 print(progress(cell, lap, (lap.t - first) / (now - began)), file=sys.stderr, flush=True)
                 shown = now
-    m = fedavg.cohort_size(cell.K, cell.C, cell.rounding)
-    sent = 4 * cell.model.parameters * m * lap.t * (cell.algorithm != "sgd")
+    m = cohort_size(cell.K, cell.C, cell.rounding)
+    down, up = (4 * floats * m * lap.t for floats in cell.algorithm.floats(cell.model.parameters))
     return {
         "result": race.result(cell, lap),
         "curves": {"rounds": list(lap.rounds), "rates": [finite(asdict(rate)) for rate in lap.rates]},
@@ -226,7 +226,7 @@ def run_race(
         | effort(before + time.monotonic() - began, lap.examples)
         | computed(machines)
         # what one learning rate's clients would have received and sent, float32 weights uncompressed
-        | {"bytes_down": sent, "bytes_up": sent},
+        | {"bytes_down": down, "bytes_up": up},
     }
 
 

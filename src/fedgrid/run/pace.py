@@ -9,16 +9,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fedgrid.algorithms import fedavg
+from fedgrid.algorithms.batches import Stream
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation
+from fedgrid.engine.federation import Federation, States
 from fedgrid.engine.layers import Linear, View
 from fedgrid.engine.model import Model
 from fedgrid.engine.precision import PRECISIONS
 from fedgrid.engine.recurrent import Embedding
 from fedgrid.grid.cells import Cell, Race
 from fedgrid.grid.plan import training_examples
-from fedgrid.partitions.partition import Partition
+from fedgrid.partitions import Partition
 from fedgrid.rng import stream
 from fedgrid.run.job import device
 from fedgrid.tasks.initial import initial_weights
@@ -43,12 +43,9 @@ def work(cell: Cell, train: int, here: torch.device) -> Work:
 
     On a CPU, whose clients take turns, it is one client's; on a GPU, which trains them together, a cohort's.
     """
-    clients, n_k = 1, max(train // cell.K, 1)
-    if isinstance(cell, Race) and cell.algorithm == "sgd":
-        n_k = int(min(cell.B, train))
-    if isinstance(cell, Race) and here.type == "cuda":
-        clients = fedavg.cohort_size(cell.K, cell.C, cell.rounding)
-    return Work(cell.model, cell.precision, cell.B, len(cell.lr), clients, n_k, here)
+    clients, n_k = cell.algorithm.work(cell, train) if isinstance(cell, Race) else (1, train / cell.K)
+    together = clients if here.type == "cuda" else 1
+    return Work(cell.model, cell.precision, cell.B, len(cell.lr), together, max(int(n_k), 1), here)
 
 
 def computers() -> tuple[int, str]:
@@ -69,14 +66,14 @@ def measured(work: Work) -> float:
     rng = stream(0, "calibrate")
     n = work.clients * work.n_k
     everyone = Partition(np.arange(n), np.arange(work.clients + 1) * work.n_k)
-    draw: fedavg.Stream = lambda *keys: stream(0, *keys)  # noqa: E731
+    draw: Stream = lambda *keys: stream(0, *keys)  # noqa: E731
     data = examples(work.model, n, rng, work.here, dtype)
     federation = Federation(work.model, data, everyone, 1, 1, work.B, draw, dtype=dtype)
     w = initial_weights(work.model, "glorot", rng).float().repeat(work.rates, 1).to(work.here)
     lr = torch.full((work.rates,), 0.01, device=work.here)
 
     def a_round(t: int) -> None:
-        federation.round(t, w, lr)[0].sum().item()  # which a GPU must have finished for
+        federation.round(t, w, lr, States())[0].sum().item()  # which a GPU must have finished for
 
     a_round(1)  # the first is slow
     began, rounds = time.perf_counter(), 0

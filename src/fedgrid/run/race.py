@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedgrid.algorithms.fedavg import DECAYS
+from fedgrid.algorithms.batches import DECAYS
 from fedgrid.curves import SCHEDULES, best_rate, envelope, rounds_to_target
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples
-from fedgrid.engine.federation import Federation
+from fedgrid.engine.federation import Federation, States
 from fedgrid.engine.precision import PRECISIONS
 from fedgrid.grid.cells import Race
 from fedgrid.partitions.partition import Partition
@@ -44,12 +44,14 @@ class Rate:
 class Lap:
     """The race after round t.
 
-    w: (running, parameters), the weights of the rates still running, in the order of `rates`.
+    w: (running, parameters), the weights of the rates still running, in the order of `rates`; states: what their
+    algorithm keeps beside them.
     """
 
     t: int
     w: Tensor
     rates: tuple[Rate, ...]
+    states: States = field(default_factory=States)
     rounds: tuple[int, ...] = ()  # the evaluated ones
     examples: int = 0  # trained on so far, over all rates
     running: tuple[int, ...] = field(default=())  # places in `rates`
@@ -59,7 +61,8 @@ def start(cell: Race) -> Lap:
     """Round 0: every rate at the same initial weights."""
     w = initial_weights(cell.model, cell.init, stream(cell.seed, "init")).to(WEIGHTS)
     rates = tuple(Rate(lr) for lr in cell.lr)
-    return Lap(0, w.repeat(len(rates), 1), rates, running=tuple(range(len(rates))))
+    w = w.repeat(len(rates), 1)
+    return Lap(0, w, rates, States(cell.algorithm.server_state(w)), running=tuple(range(len(rates))))
 
 
 def laps(
@@ -85,8 +88,9 @@ def laps(
         dtype,
         workers,
         cell.algorithm,
+        cell.message,
     )
-    lap = replace(lap, w=lap.w.to(device))
+    lap = replace(lap, w=lap.w.to(device), states=lap.states.to(device))
     while not ended(cell, lap):
         decayed = cell.decay ** DECAYS[cell.decay_per](lap.t + 1, federation.share)
         lap = drop_diverged(one_round(federation, lap, decayed))
@@ -100,8 +104,8 @@ def laps(
 def one_round(federation: Federation, lap: Lap, decayed: float) -> Lap:
     """The race one round on, at its learning rates times `decayed`, not yet judged."""
     lr = torch.tensor([lap.rates[i].lr * decayed for i in lap.running], dtype=lap.w.dtype, device=lap.w.device)
-    w, examples = federation.round(lap.t + 1, lap.w, lr)
-    return replace(lap, t=lap.t + 1, w=w, examples=lap.examples + examples * len(lr))
+    w, states, examples = federation.round(lap.t + 1, lap.w, lr, lap.states)
+    return replace(lap, t=lap.t + 1, w=w, states=states, examples=lap.examples + examples * len(lr))
 
 
 def drop_diverged(lap: Lap) -> Lap:
@@ -114,7 +118,8 @@ def drop_diverged(lap: Lap) -> Lap:
         if not alive:
             rates[i] = replace(rates[i], diverged=lap.t)
     running = tuple(i for i, alive in zip(lap.running, finite, strict=True) if alive)
-    return replace(lap, w=lap.w[torch.tensor(finite)], rates=tuple(rates), running=running)
+    some = torch.tensor(finite, device=lap.w.device)
+    return replace(lap, w=lap.w[some], states=lap.states.of_rates(some), rates=tuple(rates), running=running)
 
 
 def observe(lap: Lap, accuracy: list[float], loss: list[float], train_loss: list[float] | None) -> Lap:

@@ -7,6 +7,8 @@ from typing import Any
 
 from fedgrid.curves import envelope
 from fedgrid.grid.cells import Cell
+from fedgrid.grid.choices import tag
+from fedgrid.partitions import PARTITIONS
 
 DIGESTS = ("engine", "data", "partition", "initial_weights", "final_weights")  # of a record's provenance
 Point = tuple[str, float | None, int]  # a metric's name, its value, its round
@@ -39,7 +41,7 @@ def run_of_cell(cell: Cell, made: Mapping[str, Any]) -> LoggedRun:
     tags |= {"mlflow.source.name": "fedgrid", "mlflow.source.git.commit": made["provenance"]["commit"]}
     tags |= {"mlflow.note.content": f"To run it again: `python -m fedgrid run {cell.name}`"}
     others = (one for one in fields(cell) if one.default not in (MISSING, getattr(cell, one.name)))
-    name = [cell.label, cell.partition, *(f"{one.name}={getattr(cell, one.name)}" for one in others)]
+    name = [cell.label, tag(PARTITIONS, cell.partition), *(f"{one.name}={cell.settings[one.name]}" for one in others)]
     return LoggedRun(" ".join(name), made["settings"], tags, points)
 
 
