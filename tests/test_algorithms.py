@@ -19,41 +19,13 @@ from fedgrid.engine.federation import Federation, States
 from fedgrid.partitions import PARTITIONS, draw
 from fedgrid.rng import stream
 from fedgrid.tasks.models import dense
+from tests.strangers import Controlled
 
 INF = float("inf")
 N, PIXELS, HIDDEN, CLASSES = 61, 12, 8, 5
 MODEL = dense(PIXELS, HIDDEN, CLASSES)
 LRS = (0.05, 0.4)
 K = 8
-
-
-@dataclass(frozen=True)
-class Controlled(FedAvg):
-    """An algorithm that differs from FedAvg in all places: control variates at both sides, sums by steps."""
-
-    share: float = 0.5
-
-    def server_state(self, w):
-        return {"c": torch.zeros_like(w)}
-
-    def client_state(self, w):
-        return {"c_k": torch.zeros_like(w)}
-
-    def client_term(self, w, w_t, client, server):
-        return server["c"] - client["c_k"] + 0.1 * (w - w_t)
-
-    def kept(self, trained):
-        gained = (trained.w_t - trained.w_k) / (trained.steps * trained.lr)
-        return {"c_k": trained.client["c_k"] - trained.server["c"] + gained}
-
-    def message(self, trained):
-        return {"d": trained.w_k - trained.w_t, "c": self.kept(trained)["c_k"] - trained.client["c_k"]}
-
-    def shares(self, n_k):
-        return np.full(len(n_k), 1 / len(n_k))
-
-    def server_step(self, w_t, combined, server):
-        return w_t + self.share * combined["d"], {"c": server["c"] + 0.25 * combined["c"]}
 
 
 EVERY = {name: kind() for name, kind in ALGORITHMS.items()} | {"a stranger's": Controlled()}

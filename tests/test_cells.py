@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedgrid.algorithms import ALGORITHMS, FedAvg
 from fedgrid.grid.artefacts import all_cells, artefact, artefact_names
 from fedgrid.grid.cells import CHOICES, Interpolation, Race, cell, grid, rates
 
@@ -335,8 +336,8 @@ def test_a_record_s_settings_give_its_cell_again():
     ("settings", "said"),
     [
         ({"algorithm": "fedproxx"}, "unknown algorithm 'fedproxx'; choose from fedavg, sgd, fedprox, fedavgm"),
-        ({"algorithm": {"name": "fedprox", "nu": 1}}, "unknown setting 'nu' of fedprox; it has mu"),
-        ({"algorithm": {"name": "fedavg", "mu": 1}}, "unknown setting 'mu' of fedavg; it has none"),
+        ({"algorithm": {"name": "fedprox", "nu": 1}}, "algorithm fedprox: unknown setting 'nu'; it has mu"),
+        ({"algorithm": {"name": "fedavg", "mu": 1}}, "algorithm fedavg: unknown setting 'mu'; it has none"),
         ({"algorithm": {"mu": 1}}, "{'mu': 1} is no algorithm; write its name, or {name: …, its settings}"),
         ({"algorithm": {"name": "fedprox", "mu": "much"}}, "fedprox.mu: 'much' is not a number"),
         ({"algorithm": {"name": "fedprox", "mu": -1}}, "mu is -1.0; it must be a number from 0"),
@@ -348,6 +349,15 @@ def test_a_record_s_settings_give_its_cell_again():
 )
 def test_a_choice_that_is_none_is_named(settings, said):
     assert refusal(cell, RACE | settings).startswith(said)
+
+
+def test_a_setting_of_a_choice_that_hides_a_method_is_named(monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Half(FedAvg):
+        share: float = 0.5
+
+    monkeypatch.setitem(ALGORITHMS, "half", Half)
+    assert refusal(cell, RACE | {"algorithm": "half"}).startswith("algorithm half: its setting 'share' means")
 
 
 def test_a_list_within_a_choice_is_an_axis():

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, linear, relu
 
-from fedgrid.algorithms import fedavg
+from fedgrid.algorithms import ALGORITHMS, fedavg
 from fedgrid.audit import replay
 from fedgrid.curves import SCHEDULES
 from fedgrid.grid.cells import cell
@@ -29,6 +29,7 @@ from fedgrid.run import checkpoint, job, provenance, race, record
 from fedgrid.tasks.datasets import Dataset, digits
 from fedgrid.tasks.initial import initial_weights
 from fedgrid.tasks.models import DIGITS_2NN
+from tests.strangers import Controlled
 
 PLAIN = {
     "task": "digits_2nn",
@@ -78,7 +79,11 @@ def undisturbed(laid_out, tmp_path_factory):
 
 
 # In single-batch rounds, a rate of 1e6 takes three rounds to overflow: some interruptions fall before, some after.
-DISTURBED = {"fedavg": PLAIN | {"lr": [0.1, 0.3, 1e30]}, "fedsgd": FEDSGD | {"lr": [0.1, 0.3, 1e6]}}
+DISTURBED = {
+    "fedavg": PLAIN | {"lr": [0.1, 0.3, 1e30]},
+    "fedsgd": FEDSGD | {"lr": [0.1, 0.3, 1e6]},
+    "momentum": FEDSGD | {"lr": [0.1, 0.3, 1e6], "algorithm": "fedavgm"},  # whose state is the server's
+}
 
 
 def outcome(of):
@@ -197,16 +202,17 @@ def saved_round(settings, checkpoints):
         return json.loads(str(arrays["state"]))[1]["t"]
 
 
+@pytest.mark.parametrize("name", ["fedavg", "momentum"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_race_started_again_ends_like_the_undisturbed_one(
-    laid_out, undisturbed, run, tmp_path, monkeypatch, number
+    laid_out, undisturbed, run, tmp_path, monkeypatch, number, name
 ):
-    settings = DISTURBED["fedavg"]
+    settings = DISTURBED[name]
     status = interrupted(laid_out, settings, tmp_path, 5, number)
     assert status == (143 if number == signal.SIGTERM else -signal.SIGKILL)
     assert saved_round(settings, tmp_path) == (5 if number == signal.SIGTERM else 4)
     monkeypatch.setattr(race, "start", partial(started_once, race.start, started := []))
-    assert outcome(run(settings)) == outcome(undisturbed["fedavg"])
+    assert outcome(run(settings)) == outcome(undisturbed[name])
     assert len(started) == 1  # to name the initial weights, not to begin anew
 
 
@@ -264,7 +270,7 @@ def save(laid_out, settings, checkpoints, lap, seconds=1.0, machines=(), **chang
 def poisoned(laid_out, settings, t):
     """A race after round t with other weights than its own: whoever goes on from it ends elsewhere."""
     lap = lap_at(laid_out, settings, t)
-    return race.Lap(t, torch.full_like(lap.w, 0.01), lap.rates, lap.rounds, lap.examples, lap.running)
+    return dataclasses.replace(lap, w=torch.full_like(lap.w, 0.01))
 
 
 def test_a_checkpoint_read_is_the_race_that_was_written(laid_out, tmp_path):
@@ -273,9 +279,24 @@ def test_a_checkpoint_read_is_the_race_that_was_written(laid_out, tmp_path):
     path = save(laid_out, settings, tmp_path, lap, 12.5, [ELSEWHERE])
     read, seconds, machines = checkpoint.read(path, identity(laid_out, settings))
     assert seconds == 12.5 and machines == [ELSEWHERE] and read.w.equal(lap.w) and read.w.dtype == lap.w.dtype
-    for ours, theirs in zip(dataclasses.astuple(read)[2:], dataclasses.astuple(lap)[2:], strict=True):
-        assert repr(ours) == repr(theirs)  # types, last bits and nan, which equals nothing
+    for one in ("rates", "rounds", "examples", "running"):
+        assert repr(getattr(read, one)) == repr(getattr(lap, one))  # types, last bits and nan, which equals nothing
     assert read.t == lap.t == 4 and len(read.running) == 2
+
+
+def test_what_clients_and_server_keep_is_in_the_checkpoint_and_the_race_goes_on_by_it(laid_out, tmp_path, monkeypatch):
+    monkeypatch.setitem(ALGORITHMS, "controlled", Controlled)
+    settings = PLAIN | {"lr": [0.1, 0.3, 1e30], "algorithm": "controlled"}
+    one, drawn = cell(settings), job.read_partition(laid_out.partitions / "digits-shards-K50-s0.npz", laid_out.dataset)
+    lap, whole = lap_at(laid_out, settings, 5), lap_at(laid_out, settings, 9)
+    assert len(lap.running) == 2 and lap.states.server["c"].shape == lap.w.shape  # one of three rates has diverged
+    assert {kept["c_k"].shape for kept in lap.states.clients.values()} == {lap.w.shape}
+    read, *_ = checkpoint.read(save(laid_out, settings, tmp_path, lap), identity(laid_out, settings))
+    assert read.states.server["c"].equal(lap.states.server["c"])
+    assert read.states.clients.keys() == lap.states.clients.keys()
+    went_on = next(on for on in race.laps(one, laid_out.dataset, drawn, read) if on.t == 9)
+    assert went_on.w.equal(whole.w) and went_on.rates == whole.rates
+    assert all(went_on.states.clients[k]["c_k"].equal(kept["c_k"]) for k, kept in whole.states.clients.items())
 
 
 def test_a_race_is_the_same_if_cell_sources_data_partition_and_torch_are(laid_out, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ algorithm: {name: fedprox, mu: 0.1}
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar, get_type_hints
 
@@ -46,22 +46,33 @@ def chosen(registry: Registry[type[Choice]], value: Any) -> Choice:
     name, own = said["name"], {key: one for key, one in said.items() if key != "name"}
     if name not in registry:
         raise ValueError(f"unknown {registry.kind} {name!r}; choose from {', '.join(registry)}")
-    kind = registry[name]
+    if fault := next(faults(registry[name], own), None):
+        raise ValueError(f"{registry.kind} {name}: {fault}")
+    return registry[name](**values(name, registry[name], own))
+
+
+def faults(kind: type[Any], own: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with a choice's class, or with the settings that it is given; each presupposes those before it."""
     if not is_dataclass(kind):
-        raise ValueError(f"{registry.kind} {name} is no dataclass; put @dataclass(frozen=True) above its class")
+        yield "its class is no dataclass; put @dataclass(frozen=True) above it"
+        return
     known = {one.name: one for one in fields(kind)}
-    if unknown := [key for key in own if key not in known]:
-        raise ValueError(f"unknown setting {unknown[0]!r} of {name}; it has {', '.join(known) or 'none'}")
-    if missing := [key for key, one in known.items() if one.default is MISSING and key not in own]:
-        raise ValueError(f"{name} lacks its setting {missing[0]}")
-    hints = get_type_hints(kind)
-    values = {}
-    for key, one in own.items():
+    for key in known:
+        if key == "name" or any(callable(vars(base).get(key)) for base in kind.__mro__[1:]):
+            yield f"its setting {key!r} means something else here; rename it"
+    yield from (f"unknown setting {key!r}; it has {', '.join(known) or 'none'}" for key in own if key not in known)
+    yield from (f"missing setting {key!r}" for key, one in known.items() if one.default is MISSING and key not in own)
+
+
+def values(name: str, kind: type[Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a choice's own settings, each of its field's type."""
+    hints, found = get_type_hints(kind), {}
+    for key, value in own.items():
         try:
-            values[key] = READ.get(hints[key], lambda same: same)(one)
+            found[key] = READ.get(hints[key], lambda same: same)(value)
         except (TypeError, OverflowError) as error:
             raise ValueError(f"{name}.{key}: {error}") from error
-    return kind(**values)
+    return found
 
 
 def plain(registry: Registry[Any], choice: Any) -> Any:
