@@ -51,7 +51,7 @@ def declare(folder):
 
 
 def place(cell):
-    return cell.partition, cell.E, cell.settings["B"], cell.seed
+    return cell.settings["partition"], cell.E, cell.settings["B"], cell.seed
 
 
 def made(cell, **provenance):

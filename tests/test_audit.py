@@ -693,7 +693,9 @@ def test_records_that_contradict_each_other_on_their_data_are_found_without_any(
 
 def test_records_that_contradict_each_other_on_a_partition_are_found_without_any(campaign, names):
     (campaign / "params/small.yaml").write_text(SMALL.replace("B: 10", "B: [10, 20]"))
-    (other,) = (cell.name for cell in artefacts.artefact("small").cells if (cell.partition, cell.B) == ("iid", 20))
+    (other,) = (
+        cell.name for cell in artefacts.artefact("small").cells if (cell.settings["partition"], cell.B) == ("iid", 20)
+    )
     settings = artefacts.all_cells()[other].recorded
     edit(names[0], lambda one: record.write(one | {"name": other, "settings": settings}))
     shutil.rmtree("data")

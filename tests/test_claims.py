@@ -108,26 +108,26 @@ CASES = [
     (
         statements.pathological_gains_less,
         BOTH,
-        lambda c: 100 if fedsgd(c) else {"iid": 97, "shards": 98}.get(c.partition, 1),
-        lambda c: 100 if fedsgd(c) else {"iid": 98, "shards": 97}.get(c.partition, 1),
+        lambda c: 100 if fedsgd(c) else {"iid": 97, "shards": 98}.get(c.settings["partition"], 1),
+        lambda c: 100 if fedsgd(c) else {"iid": 98, "shards": 97}.get(c.settings["partition"], 1),
     ),
     (
         statements.natural_gains_more,
         ("table2",),
-        lambda c: 100 if fedsgd(c) else {"iid": 50, "natural": 49}.get(c.partition, 1),
-        lambda c: 100 if fedsgd(c) else {"iid": 50, "natural": 51}.get(c.partition, 1),
+        lambda c: 100 if fedsgd(c) else {"iid": 50, "natural": 49}.get(c.settings["partition"], 1),
+        lambda c: 100 if fedsgd(c) else {"iid": 50, "natural": 51}.get(c.settings["partition"], 1),
     ),
     (
         statements.unbalanced_is_easier,
         ("unbalanced",),
-        lambda c: 99 if "_" in c.partition or fedsgd(c) else 100,
+        lambda c: 99 if "_" in c.settings["partition"] or fedsgd(c) else 100,
         lambda c: 100,
     ),
     (
         statements.fedavg_needs_fewer_rounds_than_sgd,
         ("table3",),
-        lambda c: {"sgd": 1000}.get(c.algorithm, 99),
-        lambda c: {"sgd": 1000}.get(c.algorithm, 100),
+        lambda c: {"sgd": 1000}.get(c.settings["algorithm"], 99),
+        lambda c: {"sgd": 1000}.get(c.settings["algorithm"], 100),
     ),
     (
         statements.words_need_fewer_rounds,
@@ -149,13 +149,13 @@ def test_a_claim_on_rounds_holds_or_does_not_by_the_records(check, names, holds,
 
 def test_on_pathological_data_fedavg_must_gain_something():
     """Smaller speedups alone are not enough: here FedAvg needs more rounds than FedSGD."""
-    worse = rounds(BOTH, lambda cell: 100 if fedsgd(cell) else {"iid": 50}.get(cell.partition, 101))
+    worse = rounds(BOTH, lambda cell: 100 if fedsgd(cell) else {"iid": 50}.get(cell.settings["partition"], 101))
     found = judged(statements.pathological_gains_less, BOTH, worse)
     assert found.verdict == FAILS and found.checks.count(False) == 2 == len(found.ours)
 
 
 def test_fedsgd_on_an_unbalanced_partition_is_not_asked():
-    records = rounds(["unbalanced"], lambda cell: 99 if ("_" in cell.partition) != fedsgd(cell) else 100)
+    records = rounds(["unbalanced"], lambda cell: 99 if ("_" in cell.settings["partition"]) != fedsgd(cell) else 100)
     assert judged(statements.unbalanced_is_easier, ("unbalanced",), records).verdict == HOLDS
 
 
@@ -184,7 +184,7 @@ def test_the_best_of_rows_is_known_once_one_is_good_enough_and_refuted_only_when
 
 def test_repeats_count_as_their_mean_and_as_not_reached_where_one_was_not():
     table = artefact("table4")
-    cells = [repeats[0] for repeats in by_seed(table.cells) if repeats[0].partition == "iid"]
+    cells = [repeats[0] for repeats in by_seed(table.cells) if repeats[0].settings["partition"] == "iid"]
     twice = replace(table, cells=tuple(replace(cell, seed=seed) for cell in cells for seed in (0, 1)))
     declared = [artefact("table2"), twice]
 
@@ -266,7 +266,7 @@ def test_of_a_curve_read_off_a_figure_what_the_second_half_hides_is_unknown():
 
 @pytest.mark.parametrize("accuracy, expected", [(0.9923, HOLDS), (0.9922, FAILS)])
 def test_fedavg_must_come_to_a_higher_accuracy_than_fedsgd(accuracy, expected):
-    runs = [cell for cell in artefact("figure6").cells if cell.partition == "iid"]
+    runs = [cell for cell in artefact("figure6").cells if cell.settings["partition"] == "iid"]
     records = {cell.name: recorded(cell, best_accuracy=0.9922 if fedsgd(cell) else accuracy) for cell in runs}
     assert judged(statements.fedavg_ends_higher, ("figure6",), records).verdict == expected
     assert judged(statements.fedavg_ends_higher, ("figure6",), {}).verdict == NOT_RUN

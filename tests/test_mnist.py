@@ -49,7 +49,7 @@ def test_a_committed_record_run_again_has_the_same_curve(data, E, B, calm):
     (cell,) = [
         one
         for one in artefacts.artefact("table4", ROOT / "params").cells
-        if (one.partition, one.E, one.B, one.seed) == ("iid", E, B, 0)
+        if (one.settings["partition"], one.E, one.B, one.seed) == ("iid", E, B, 0)
     ]
     kept = record.read(record.path(cell.name, ROOT / record.CELLS))
     drawn = job.draw_partition(data, cell.partition, cell.K, cell.seed)

@@ -11,7 +11,8 @@ from fedgrid.curves import SCHEDULES, rounds_to_target
 from fedgrid.grid import paper
 from fedgrid.grid.artefacts import artefact
 from fedgrid.grid.layouts import by_seed
-from fedgrid.results.rounds_to_target import entries, label
+from fedgrid.results.labels import label
+from fedgrid.results.rounds_to_target import entries
 
 ROOT = Path(__file__).parents[1]
 TRANSCRIPT = Path(__file__).parents[2] / "shared" / "paper"

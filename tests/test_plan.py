@@ -119,7 +119,7 @@ def left(text):
 
 def test_hours_left_are_those_of_the_cells_without_a_record(table4):
     all_of_them = costs(table4)
-    done = [name for name, one in all_of_them.items() if one.cell.partition == "shards"]
+    done = [name for name, one in all_of_them.items() if one.cell.settings["partition"] == "shards"]
     assert len(done) == 9
     found = costs(table4, done)
     assert {name for name, one in found.items() if one.done} == set(done)

@@ -20,7 +20,7 @@ def at_the_root(monkeypatch):
 def cell():
     """Table 4's E = 10, B = 50 on IID data, at six rates; the paper took 45 rounds."""
     table4 = artefacts.artefact("table4", ROOT / "params").cells
-    (found,) = (one for one in table4 if (one.partition, one.E, one.B, one.seed) == ("iid", 10, 50, 0))
+    (found,) = (one for one in table4 if (one.settings["partition"], one.E, one.B, one.seed) == ("iid", 10, 50, 0))
     return replace(found, lr=(0.0215, 0.0464, 0.1, 0.215, 0.464, 1.0))
 
 

@@ -45,7 +45,7 @@ NOT_RUN = {("shards", 5, "inf"), ("shards", 5, 10)}
 
 
 def place(cell):
-    return cell.partition, cell.E, cell.settings["B"]
+    return cell.settings["partition"], cell.E, cell.settings["B"]
 
 
 def made(cell, rounds, accuracies, to_half, to_target, best):
@@ -144,7 +144,7 @@ def test_a_baseline_differs_from_its_row_by_its_own_settings_alone(tmp_path, han
     rounds = {("iid", 1): (60, 20), ("iid", 5): (30, 20), ("shards", 1): (90, 20), ("shards", 5): (20, 40)}
     records = {}
     for cell in by_c.cells:
-        answer = float(rounds[cell.partition, cell.E][cell.C > 0])
+        answer = float(rounds[cell.settings["partition"], cell.E][cell.C > 0])
         records[cell.name] = made(cell, [1, 2], [[0.1, 1.0]] * 3, 1.0, answer, 0.2)
     speedups = {one.row + one.column: one.speedup for one in rounds_to_target.entries(by_c, records)}
     assert {key: value for key, value in speedups.items() if value is not None} == {
@@ -518,7 +518,7 @@ def test_a_spread_in_latex_is_a_command(seeds):
 )
 def test_u_counts_a_client_s_updates_in_a_round(settings, u):
     common = {"task": "mnist_2nn", "partition": "iid", "C": 0.1, "targets": [0.9], "rounds": 5, "lr": 0.1}
-    assert rounds_to_target.updates(cell_of(common | settings), 60_000) == u
+    assert (one := cell_of(common | settings)).algorithm.updates(one, 60_000) == u
 
 
 def test_u_is_shown_as_the_paper_shows_it():

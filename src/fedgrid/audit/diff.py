@@ -8,7 +8,7 @@ from typing import Any
 from fedgrid.audit.changes import UNEXPLAINED, Move, Shown, apart, moved, numbers, own, pairs, where
 from fedgrid.audit.revision import LIBRARIES, Revision
 from fedgrid.grid.artefacts import Artefact
-from fedgrid.results.rounds_to_target import label
+from fedgrid.results.labels import label
 from fedgrid.results.tables import behind
 from fedgrid.run.provenance import engine_digest
 from fedgrid.tasks import TASKS

@@ -13,8 +13,10 @@ import numpy as np
 
 from fedgrid.audit.lineage import Source, Trace, phrase, traces
 from fedgrid.grid.artefacts import Artefact
+from fedgrid.grid.cells import NESTED
+from fedgrid.results.labels import label
 from fedgrid.results.learning_curves import PLAIN, is_fedsgd
-from fedgrid.results.rounds_to_target import NOT_RUN, label
+from fedgrid.results.rounds_to_target import NOT_RUN
 
 WIDTH, HEIGHT = 64, 12  # characters of a plot
 DOTS = np.array([[1, 8], [2, 16], [4, 32], [64, 128]])  # of a Braille character, from above: what each adds to its code
@@ -57,12 +59,13 @@ def phrases(trace: Trace) -> Iterator[str]:
     """What may be said of a number: each of its settings as in params, in a table, in its name."""
     for name, value in trace.settings.items():
         yield from (f"{name}={value}", phrase(name, value))
-        if isinstance(value, str):
+        if isinstance(value, str) or name in NESTED:
             yield f"{name}={label(value)}"
         if name == "task":
             yield from label(value).split()  # "CNN" of "MNIST CNN"
         if name in PLAIN:
-            yield value
+            yield label(value)
+            yield from [value] if isinstance(value, str) else []
     if is_fedsgd(trace.sources[0].cell):
         yield "FedSGD"
 

@@ -14,8 +14,9 @@ from fedgrid.grid.cells import Cell
 from fedgrid.grid.layouts import by_seed, place, spots
 from fedgrid.results import tables
 from fedgrid.results.figures import AXES
+from fedgrid.results.labels import label
 from fedgrid.results.learning_curves import Points, lines, reading, said
-from fedgrid.results.rounds_to_target import NOT_RUN, entries, label
+from fedgrid.results.rounds_to_target import NOT_RUN, entries
 from fedgrid.run import record
 from fedgrid.tasks.datasets import CORPORA
 
@@ -100,7 +101,7 @@ def of_figure(artefact: Artefact, records: Mapping[str, Any]) -> Iterator[Trace]
         targets = line.cell.settings.get("targets") if y == "test_accuracy" else None
         yield Trace(
             name=" ".join(filter(None, (line.panel, line.name))).replace(" = ", "=").replace(",", ""),
-            settings=line.cell.settings | dict(line.told),
+            settings=line.settings,
             measure=f"{'greatest' if y == 'test_accuracy' else 'least'} {AXES[y]}",
             says={"ours": best(line.ours, x, y) or NOT_RUN, "paper": best(line.paper, x, y) or "—"},
             axes=(AXES.get(x, "mixing weight θ"), AXES[y]),

@@ -14,15 +14,15 @@ from fedgrid.algorithms import FedAvg, fedavg
 from fedgrid.curves import envelope
 from fedgrid.grid import paper
 from fedgrid.grid.artefacts import Artefact
-from fedgrid.grid.cells import Cell, Race
+from fedgrid.grid.cells import NESTED, Cell, Race
 from fedgrid.grid.layouts import by_seed
 from fedgrid.grid.plan import training_examples
-from fedgrid.results.rounds_to_target import label
+from fedgrid.results.labels import label
 
 ORDER = ("C", "E", "B")  # named before other settings
 # Settings that tune an experiment, or end it: they name a line only where nothing else does.
 TUNED = ("lr", "decay", "rounds", "targets", "evaluate", "train_loss")
-PLAIN = ("task", "partition", "algorithm")  # whose values say what they are
+PLAIN = ("task", "partition", "algorithm", "message")  # whose values say what they are
 WORDS = {
     ("shared_start", False): "independent",
     ("shared_start", True): "shared initial weights",
@@ -46,6 +46,11 @@ class Line:
     n: int  # repeats that have been run
     ours: Band
     paper: Points
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its cell's settings; of a learning rate's line, with that rate."""
+        return self.cell.settings | {name: lr for name, lr in self.told if name == "lr"}
 
 
 def lines(artefact: Artefact, records: Mapping[str, Any]) -> list[Line]:
@@ -71,7 +76,7 @@ def panels(artefact: Artefact) -> dict[str, list[tuple[Cell, ...]]]:
     for repeats in by_seed(artefact.cells):
         cell = repeats[0]
         whole = {"E", "B"} <= set(names)  # or else FedSGD shares the panel with what is not
-        title = called([(name, fixed(cell.settings[name])) for name in names], whole and is_fedsgd(cell))
+        title = called([(name, value(cell, name)) for name in names], whole and is_fedsgd(cell))
         found.setdefault(title, []).append(repeats)
     return found
 
@@ -113,7 +118,7 @@ def identities(cell: Cell, panel: Sequence[Cell], layout: Mapping[str, Any]) -> 
     names = telling(peers)
     if len(peers) < len(panel) and (algorithm(cell) != FedAvg() or not names):
         names = ["algorithm", *names]
-    told = tuple((name, fixed(cell.settings[name])) for name in names)
+    told = tuple((name, value(cell, name)) for name in names)
     if layout.get("lines") == "each":
         yield from (((*told, ("lr", lr)), lr) for lr in cell.lr)
     else:
@@ -130,9 +135,9 @@ def telling(peers: Sequence[Cell]) -> list[str]:
     return untuned if len(apart) == len(peers) else varied
 
 
-def fixed(value: Any) -> Any:
-    """A setting's value, a list as a tuple."""
-    return tuple(value) if isinstance(value, list) else value
+def value(cell: Cell, name: str) -> Any:
+    """A setting of the cell, one that nests by its label: lines are ordered by such values."""
+    return label(cell.settings[name]) if name in NESTED else getattr(cell, name)
 
 
 def algorithm(cell: Cell) -> FedAvg:

@@ -5,25 +5,14 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from fedgrid.algorithms import ALGORITHMS
 from fedgrid.grid import paper
 from fedgrid.grid.artefacts import Artefact
 from fedgrid.grid.cells import Race
 from fedgrid.grid.layouts import Spot, place, spots
 from fedgrid.grid.plan import training_examples
-from fedgrid.partitions import PARTITIONS
+from fedgrid.results.labels import label
 from fedgrid.run import record
-from fedgrid.tasks.datasets import CORPORA
 
-LABELS = {
-    "inf": "∞",
-    "mnist_2nn": "MNIST 2NN",
-    "mnist_cnn": "MNIST CNN",
-    "cifar": "CIFAR-10",
-    "shakespeare": "Shakespeare LSTM",
-    **{f"words_{corpus}": f"Word LSTM ({corpus})" for corpus in CORPORA},
-}
-SYMBOLS = {"mu": "μ", "beta": "β", "server_lr": "η_s", "alpha": "α"}  # of an algorithm's or a partition's own settings
 NOT_RUN, REACHED, NOT_REACHED = "not run", "reached", "not reached"
 
 
@@ -51,21 +40,6 @@ class Entry:
     best_lr: tuple[float, ...]  # of each repeat run
     best_lr_at_grid_end: bool  # of any repeat
     record: tuple[str, ...]  # the repeats' names
-
-
-def label(value: Any) -> str:
-    """A setting's value as a table shows it."""
-    if isinstance(value, list):  # of learning rates
-        return f"{value[0]:g} to {value[-1]:g} ({len(value)})" if len(value) > 1 else label(value[0])
-    if isinstance(value, dict) and "name" in value:  # a choice with settings of its own
-        own = ", ".join(f"{SYMBOLS.get(name, name)} = {label(one)}" for name, one in value.items() if name != "name")
-        return f"{label(value['name'])} ({own})"
-    if isinstance(value, dict):  # of settings
-        return ", ".join(f"{name} {label(one)}" for name, one in value.items()) or "nothing"
-    for registry in (ALGORITHMS, PARTITIONS):
-        if value in registry:
-            return registry[value].title
-    return LABELS.get(str(value), f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def key(settings: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:

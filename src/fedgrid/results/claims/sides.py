@@ -11,8 +11,9 @@ from fedgrid.grid import paper
 from fedgrid.grid.artefacts import Artefact
 from fedgrid.grid.cells import Cell
 from fedgrid.grid.layouts import by_seed, spots
+from fedgrid.results.labels import label
 from fedgrid.results.learning_curves import Points, lines
-from fedgrid.results.rounds_to_target import NOT_REACHED, entries, label
+from fedgrid.results.rounds_to_target import NOT_REACHED, entries
 
 
 class Seen(NamedTuple):
@@ -54,7 +55,7 @@ class Side:
         artefact = self.artefacts[name]
         for line in lines(artefact, self.records) if artefact.figure else []:
             points: Points = tuple((x, y) for x, y, *_ in line.ours) if self.ours else line.paper
-            found.append(Seen(line.cell.settings | dict(line.told), points))
+            found.append(Seen(line.settings, points))
         return found
 
     def accuracies(self, name: str, **at: Any) -> list[Seen]:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fedgrid.results.claims.sides import Seen, Side, groups, has, number
+from fedgrid.results.labels import label
 from fedgrid.results.learning_curves import Points
-from fedgrid.results.rounds_to_target import label
 
 FEDSGD = {"E": 1, "B": "inf"}
 TENFOLD = 10  # the abstract's "10-100×"
