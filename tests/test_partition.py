@@ -8,7 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fedgrid.partitions import PARTITIONS, Partition, draw
+from fedgrid.partitions import PARTITIONS, Division, Partition, draw
+from fedgrid.partitions.partition import of_clients
 from fedgrid.rng import stream
 
 DIVIDED = sorted(set(PARTITIONS) - {"population", "natural"})
@@ -176,3 +177,36 @@ def test_sizes_are_the_lengths_of_what_clients_hold(kind, labels, K, seed):
     clients = np.arange(K)[::-1]
     assert P.sizes(clients).tolist() == [len(P[k]) for k in clients]
     assert P.largest == max(map(len, P))
+
+
+# What a stranger's division may get wrong.
+
+
+@dataclasses.dataclass(frozen=True)
+class Dealt(Division):
+    """Gives each client those examples."""
+
+    held: tuple[tuple[int, ...], ...] = ()
+    title = "dealt"
+
+    def draw(self, labels, K, rng, clients=None):
+        return of_clients([np.array(one, int) for one in self.held])
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (((0, 1), (), (2,)), "partition dealt leaves client 1 of 3 without examples"),
+        (((0, 1), (2,)), "partition dealt drew 2 clients, not K = 3"),
+        (((0, 1), (2,), (10,)), "partition dealt deals example 10; there are 10, from 0"),
+        (((0, 1), (2,), (-1,)), "partition dealt deals example -1; there are 10, from 0"),
+    ],
+)
+def test_a_division_that_leaves_a_client_empty_or_deals_what_is_not_there_is_named(held, said):
+    with pytest.raises(ValueError, match=f"^{said}"):
+        draw(Dealt(held), np.arange(10), 3, stream(0, "partition"))
+
+
+def test_clients_hold_what_a_division_gives_them():
+    P = draw(Dealt(((4, 1), (2,), (9, 0, 3))), np.arange(10), 3, stream(0, "partition"))
+    assert [P_k.tolist() for P_k in P] == [[4, 1], [2], [9, 0, 3]]

@@ -105,8 +105,9 @@ def checked(drawn: Partition, division: Division, n: int, K: int) -> Partition:
         raise ValueError(f"partition {division.title} drew {len(drawn)} clients, not K = {K}")
     if len(empty := np.flatnonzero(np.diff(drawn.offsets) < 1)):
         raise ValueError(
-            f"partition {division.title} leaves client {empty[0]} of {K} without examples; draw it again, or fewer"
+            f"partition {division.title} leaves client {empty[0]} of {K} without examples; draw it anew or ask for fewer"
         )
-    if drawn.indices.min() < 0 or drawn.indices.max() >= n:
-        raise ValueError(f"partition {division.title} deals example {drawn.indices.max()}; there are {n}, from 0")
+    for example in (drawn.indices.min(), drawn.indices.max()):
+        if not 0 <= example < n:
+            raise ValueError(f"partition {division.title} deals example {example}; there are {n}, from 0")
     return drawn
