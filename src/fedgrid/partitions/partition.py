@@ -105,7 +105,7 @@ def checked(drawn: Partition, division: Division, n: int, K: int) -> Partition:
         raise ValueError(f"partition {division.title} drew {len(drawn)} clients, not K = {K}")
     if len(empty := np.flatnonzero(np.diff(drawn.offsets) < 1)):
         raise ValueError(
-            f"partition {division.title} leaves client {empty[0]} of {K} without examples; draw it anew or ask for fewer"
+            f"partition {division.title} leaves client {empty[0]} of {K} without examples; choose a smaller K"
         )
     for example in (drawn.indices.min(), drawn.indices.max()):
         if not 0 <= example < n:
