@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fedgrid.engine.examples import Examples
-from fedgrid.engine.model import Model
-from fedgrid.tasks.models import MNIST_CNN
+from fedgrid.engine.functional import Module
+from fedgrid.engine.model import Layered, Model
+from fedgrid.tasks.models import MNIST_2NN, MNIST_CNN
 
 
 class Recurrent(nn.Module):
@@ -29,6 +30,9 @@ class Recurrent(nn.Module):
 
 def network(model: Model) -> nn.Module:
     """torch.nn's network of that kind and size."""
+    if isinstance(model, Module):
+        return model.make()
+    assert isinstance(model, Layered)
     first: Any = model.layers[0]
     if model.unroll > 1:
         memories = [layer for layer in model.layers if hasattr(layer, "units")]
@@ -44,6 +48,14 @@ def network(model: Model) -> nn.Module:
     widths = [first.inputs, *(layer.outputs for layer in model.layers if hasattr(layer, "outputs"))]
     layers = [layer for inputs, outputs in pairwise(widths) for layer in (nn.Linear(inputs, outputs), nn.ReLU())]
     return nn.Sequential(*layers[:-1])
+
+
+def two_nn() -> nn.Module:
+    """The 2NN as torch.nn has it."""
+    return network(MNIST_2NN)
+
+
+MODULE_2NN = Module(two_nn, inputs=(784,), classes=10)
 
 
 def train(net: nn.Module, clients: list[Tensor], data: Examples, B: int, lr: float) -> None:

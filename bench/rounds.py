@@ -21,13 +21,14 @@ from fedgrid import partitions
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples
 from fedgrid.engine.federation import Federation, States
+from fedgrid.engine.model import Model
 from fedgrid.engine.workers import spread
 from fedgrid.partitions import PARTITIONS
 from fedgrid.rng import stream
 from fedgrid.run import provenance
 from fedgrid.run.pace import examples
 from fedgrid.tasks import models
-from fedgrid.tasks.initial import initial_weights
+from fedgrid.tasks.initial import initial_weights, inits
 
 TURNS = 7
 SIZE = 2048  # of the matrices whose product is the ceiling
@@ -48,9 +49,12 @@ class Workload:
     workers: int = 1
 
 
+MODELS: dict[str, Model] = vars(models) | {"2NN as an nn.Module": loops.MODULE_2NN}
 CPU = [
     Workload("MNIST_2NN", 10),
+    Workload("2NN as an nn.Module", 10),
     Workload("MNIST_2NN", 10, rates=5),
+    Workload("2NN as an nn.Module", 10, rates=5),
     Workload("MNIST_2NN", 10, rates=5, workers=CORES),
     Workload("MNIST_2NN", 10, rates=5, clients=1_000_000),
     Workload("MNIST_2NN", 0),
@@ -65,6 +69,7 @@ CPU = [
 ]
 GPU = [
     Workload("MNIST_2NN", 10, rates=5),
+    Workload("2NN as an nn.Module", 10, rates=5),
     Workload("MNIST_2NN", 0, rates=5),
     Workload("MNIST_CNN", 10, rates=5),
     Workload("MNIST_CNN", 10, rates=5, cohort=100),
@@ -76,13 +81,13 @@ GPU = [
 def measure(work: Workload, device: torch.device, turns: int = TURNS) -> dict[str, Any]:
     """The row of that workload; times are the least over the turns."""
     torch.set_num_threads(1)
-    model, rng = getattr(models, work.model), stream(0, "bench")
+    model, rng = MODELS[work.model], stream(0, "bench")
     data = examples(model, work.each * min(work.clients, 100), rng, device)
     kind = "population" if work.clients > 100 else "iid"
     held = partitions.draw(PARTITIONS[kind](), np.zeros(len(data.y), np.int64), work.clients, rng)
     B, share, draw = work.B or math.inf, work.cohort / work.clients, partial(stream, 0)
     federation = Federation(model, data, held, share, 1, B, draw, workers=work.workers)
-    w = initial_weights(model, "glorot", rng).float().repeat(work.rates, 1).to(device)
+    w = initial_weights(model, inits(model)[0], rng).float().repeat(work.rates, 1).to(device)
     lr = torch.full((work.rates,), 0.05, device=device)
     rounds = iter(range(1, turns + 3))
     a_round: Callable[[], Any] = lambda: federation.round(next(rounds), w, lr, States())  # noqa: E731

@@ -16,7 +16,7 @@ from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
 from fedgrid.engine.federation import Federation, States
 from fedgrid.engine.layers import Linear, Relu, View
-from fedgrid.engine.model import Model
+from fedgrid.engine.model import Layered
 from fedgrid.partitions import Partition
 from fedgrid.rng import stream
 from fedgrid.tasks import inputs
@@ -74,7 +74,7 @@ def test_the_end_of_a_text_is_read_as_any_character_and_nothing_else_changes():
 
 # A small sister of the CIFAR-10 model: 6×6 images in 3 colours, overlapping pools, normalisation, two penalties.
 PENALTY = 0.3
-SISTER = Model(
+SISTER = Layered(
     (
         *(View((6, 6, 3)), Conv2d(6, 3, 5, 3), MaxPool(3, 2), Relu(), LocalResponse(alpha=0.1)),
         *(Conv2d(3, 5, 5, 3), Relu(), LocalResponse(alpha=0.1), MaxPool(3, 2), View((20,))),

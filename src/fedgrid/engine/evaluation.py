@@ -40,7 +40,7 @@ def judged(model: Model, weights: Weights, dtype: torch.dtype, data: Examples, s
     if y.dim() == 2:  # texts, without their padding
         steps = length(y >= 0)
         x, y = x[:, :steps], y[:, :steps]
-    rates = len(weights[model.first][0])
+    rates = len(next(weight for mine in weights for weight in mine))
     logits, _ = model.forward(weights, x.expand(rates, *x.shape))
     logits, classes = logits.flatten(1, -2), y.flatten()
     # −1, where nothing is to be learnt, is never the likeliest class, and is ignored in the loss

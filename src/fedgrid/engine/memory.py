@@ -8,7 +8,6 @@ On a GPU what counts is its memory: everything is stacked that fits.
 import weakref
 from collections.abc import Iterable
 from functools import cache
-from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -127,14 +126,10 @@ def activations(model: Model, shape: tuple[int, ...], dtype: torch.dtype, replic
 
     It is asked of PyTorch's meta device, which has shapes and no numbers.
     """
-    counted, x = 0, torch.empty((replicas, *shape), dtype=dtype, device="meta")
+    x = torch.empty((replicas, *shape), dtype=dtype, device="meta")
     weights = dtype if dtype.is_floating_point else torch.float32
     w = torch.empty(replicas, model.parameters, dtype=weights, device="meta")
-    for layer, mine in zip(model.layers, model.weights(w), strict=True):
-        x, kept = layer.forward(mine, x)
-        tensors = {id(one): one for one in (x, *(kept if isinstance(kept, tuple) else [kept])) if torch.is_tensor(one)}
-        counted += sum(prod(one.shape) for one in tensors.values())
-    return counted // replicas
+    return model.activations(model.weights(w), x) // replicas
 
 
 def free(device: torch.device) -> int:

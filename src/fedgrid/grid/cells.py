@@ -19,12 +19,12 @@ from fedgrid.grid.choices import chosen, flag, number, plain, tag, whole
 from fedgrid.partitions import PARTITIONS, Division
 from fedgrid.registry import Registry
 from fedgrid.tasks import TASKS
-from fedgrid.tasks.initial import INITS
+from fedgrid.tasks.initial import INITS, MODULE, inits
 from fedgrid.tasks.inputs import SCALINGS
 
 CHOICES: dict[str, Any] = {
     "task": TASKS,
-    "init": INITS,
+    "init": (*INITS, MODULE),
     "scaling": SCALINGS,
     "shuffle": SHUFFLES,
     "rounding": ROUNDINGS,
@@ -77,6 +77,7 @@ class Cell:
         yield "E", self.E >= 1, "a whole number from 1"
         yield "B", self.B >= 1 and (math.isinf(self.B) or self.B % 1 == 0), "a whole number from 1, or inf"
         yield "K", self.K >= 1, "a whole number from 1"
+        yield "init", self.init in inits(self.model), f"{' or '.join(inits(self.model))} for the model of {self.task}"
         yield "lr", len(self.lr) > 0, "at least one learning rate; the grid is empty"
         yield "lr", all(0 < lr < math.inf for lr in self.lr), "positive learning rates"
         yield "lr", sorted(set(self.lr)) == list(self.lr), "rising learning rates, none twice"

@@ -12,16 +12,14 @@ import torch
 from fedgrid.algorithms.batches import Stream
 from fedgrid.engine.examples import Examples, Inputs
 from fedgrid.engine.federation import Federation, States
-from fedgrid.engine.layers import Linear, View
 from fedgrid.engine.model import Model
 from fedgrid.engine.precision import PRECISIONS
-from fedgrid.engine.recurrent import Embedding
 from fedgrid.grid.cells import Cell, Race
 from fedgrid.grid.plan import training_examples
 from fedgrid.partitions import Partition
 from fedgrid.rng import stream
 from fedgrid.run.job import device
-from fedgrid.tasks.initial import initial_weights
+from fedgrid.tasks.initial import initial_weights, inits
 
 SECONDS = 0.5
 
@@ -69,7 +67,7 @@ def measured(work: Work) -> float:
     draw: Stream = lambda *keys: stream(0, *keys)  # noqa: E731
     data = examples(work.model, n, rng, work.here, dtype)
     federation = Federation(work.model, data, everyone, 1, 1, work.B, draw, dtype=dtype)
-    w = initial_weights(work.model, "glorot", rng).float().repeat(work.rates, 1).to(work.here)
+    w = initial_weights(work.model, inits(work.model)[0], rng).float().repeat(work.rates, 1).to(work.here)
     lr = torch.full((work.rates,), 0.01, device=work.here)
 
     def a_round(t: int) -> None:
@@ -87,13 +85,9 @@ def examples(
     model: Model, n: int, rng: np.random.Generator, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Examples:
     """Random examples such as the model learns from."""
-    first, last = model.layers[0], model.layers[-1]
-    assert isinstance(last, Linear)
-    if isinstance(first, Embedding):
-        words = torch.from_numpy(rng.integers(first.vocabulary, size=(2, n, model.unroll))).to(device)
+    if model.unroll > 1:
+        words = torch.from_numpy(rng.integers(model.classes, size=(2, n, model.unroll))).to(device)
         return Examples(words[0], words[1], Inputs(lambda x: x))
-    assert isinstance(first, Linear | View)
-    pixels = first.inputs if isinstance(first, Linear) else prod(first.shape)
-    x = torch.from_numpy(rng.integers(256, size=(n, pixels), dtype=np.uint8)).to(device)
-    y = torch.from_numpy(rng.integers(last.outputs, size=n)).to(device)
+    x = torch.from_numpy(rng.integers(256, size=(n, prod(model.inputs)), dtype=np.uint8)).to(device)
+    y = torch.from_numpy(rng.integers(model.classes, size=n)).to(device)
     return Examples(x, y, Inputs(lambda x: x.to(dtype).div_(255)))

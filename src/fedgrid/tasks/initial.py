@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from fedgrid.engine.convolutional import Conv2d
+from fedgrid.engine.functional import Module
 from fedgrid.engine.layers import Linear, Start
-from fedgrid.engine.model import Model
+from fedgrid.engine.model import Layered, Model
 
 
 def truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -33,8 +34,21 @@ INITS: dict[str, Callable[[tuple[int, int], tuple[int, ...], np.random.Generator
 }
 
 
+MODULE = "module"  # as an nn.Module draws its own
+
+
+def inits(model: Model) -> tuple[str, ...]:
+    """How the model's weights may start."""
+    return tuple(INITS) if model.fused else (MODULE,)
+
+
 def initial_weights(model: Model, init: str, rng: np.random.Generator) -> Tensor:
-    """w_0: float64 (parameters,), drawn layer by layer in the way that INITS names."""
+    """w_0: float64 (parameters,), drawn layer by layer in the way that INITS names, or by the module itself."""
+    if init not in inits(model):
+        raise ValueError(f"init is {init}; for {model} it must be {' or '.join(inits(model))}")
+    if isinstance(model, Module):
+        return model.drawn(rng)
+    assert isinstance(model, Layered)
     drawn: list[np.ndarray] = []
     for layer in model.layers:
         own = layer.tutorial if init == "tutorial" and isinstance(layer, Conv2d | Linear) else Start()

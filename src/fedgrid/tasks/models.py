@@ -4,19 +4,19 @@ from itertools import pairwise
 
 from fedgrid.engine.convolutional import Conv2d, LocalResponse, MaxPool
 from fedgrid.engine.layers import Layer, Linear, Relu, Start, View
-from fedgrid.engine.model import Model
+from fedgrid.engine.model import Layered
 from fedgrid.engine.recurrent import Embedding, Lstm
 
 
-def dense(*widths: int) -> Model:
+def dense(*widths: int) -> Layered:
     """Fully connected layers of those widths with ReLU between them."""
     layers: list[Layer] = []
     for inputs, outputs in pairwise(widths):
         layers += [Linear(inputs, outputs), Relu()]
-    return Model(tuple(layers[:-1]))
+    return Layered(tuple(layers[:-1]))
 
 
-def convolutional(size: int, classes: int, *channels: int, hidden: int, window: int = 5) -> Model:
+def convolutional(size: int, classes: int, *channels: int, hidden: int, window: int = 5) -> Layered:
     """Convolutions of those channels on square grey images, each halved by max pooling; a hidden layer; the classes.
 
     ReLU stands after pooling, where it is the same function of a quarter of the numbers.
@@ -26,15 +26,15 @@ def convolutional(size: int, classes: int, *channels: int, hidden: int, window: 
         layers += [Conv2d(size, inputs, outputs, window), MaxPool(), Relu()]
         size = -(-size // 2)
     flat = size * size * channels[-1]
-    return Model((*layers, View((flat,)), Linear(flat, hidden), Relu(), Linear(hidden, classes)))
+    return Layered((*layers, View((flat,)), Linear(flat, hidden), Relu(), Linear(hidden, classes)))
 
 
-def tutorial_cifar() -> Model:
+def tutorial_cifar() -> Layered:
     """The CNN of TensorFlow's CIFAR-10 tutorial (2016), with its initial values and L2 penalty."""
     size, channels, widths, classes = 24, 64, (384, 192), 10
     flat = (size // 4) ** 2 * channels
     first, second = Start(0.05, 0.0), Start(0.05, 0.1)
-    return Model(
+    return Layered(
         (
             *(View((size, size, 3)), Conv2d(size, 3, channels, tutorial=first), MaxPool(3, 2), Relu(), LocalResponse()),
             *(Conv2d(size // 2, channels, channels, tutorial=second), Relu(), LocalResponse(), MaxPool(3, 2)),
@@ -45,10 +45,10 @@ def tutorial_cifar() -> Model:
     )
 
 
-def recurrent(vocabulary: int, width: int, units: int, depth: int, unroll: int, peephole: bool = True) -> Model:
+def recurrent(vocabulary: int, width: int, units: int, depth: int, unroll: int, peephole: bool = True) -> Layered:
     """An embedding, `depth` layers of LSTM and a softmax over the vocabulary at each position."""
     memories = [Lstm(inputs, units, peephole) for inputs in (width, *[units] * (depth - 1))]
-    return Model((Embedding(vocabulary, width), *memories, Linear(units, vocabulary)), unroll)
+    return Layered((Embedding(vocabulary, width), *memories, Linear(units, vocabulary)), unroll)
 
 
 # MNIST 2NN (section 3): 199,210 parameters.
