@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fedgrid.tasks import fetch
-from fedgrid.tasks.datasets import corpora
+from fedgrid.tasks.datasets import corpora, declared
 
 PARAMS = Path(__file__).parents[1] / "params" / "datasets.yaml"
 TWEETS = "training.1600000.processed.noemoticon.csv"
@@ -236,7 +236,7 @@ def test_a_damaged_archive_is_named(tmp_path, name, damage):
 
 @pytest.mark.parametrize("corpus", corpora.READERS)
 def test_a_missing_file_is_named_and_has_a_pin_declared(tmp_path, corpus):
-    _, files = fetch.read(PARAMS, corpus)
+    files = declared(corpus, PARAMS).files
     with pytest.raises(FileNotFoundError) as caught:
         next(corpora.READERS[corpus](tmp_path / corpus))
     assert [str(tmp_path / corpus / file) for file in files] == [str(caught.value.filename)]

@@ -37,7 +37,9 @@ def bring(tmp_path):
 
     def bring(*sources, name="toy"):
         pins = {file: hashlib.sha256(content).hexdigest() for file, content in FILES.items()}
-        (tmp_path / "datasets.yaml").write_text(yaml.safe_dump({"toy": {"sources": [*sources], "files": pins}}))
+        (tmp_path / "datasets.yaml").write_text(
+            yaml.safe_dump({"toy": {"train": 9, "sources": [*sources], "files": pins}})
+        )
         return fetch.fetch(name, tmp_path / "raw", tmp_path / "datasets.yaml")
 
     return bring
@@ -216,7 +218,7 @@ def test_an_unpinned_file_is_refused_until_the_sha256_that_is_told_is_pinned(hos
     declared, one = tmp_path / "datasets.yaml", host(FILES)
 
     def bring(pin):
-        declared.write_text(yaml.safe_dump({"toy": {"sources": [one.url], "files": {"a.gz": pin}}}))
+        declared.write_text(yaml.safe_dump({"toy": {"train": 9, "sources": [one.url], "files": {"a.gz": pin}}}))
         return fetch.fetch("toy", tmp_path / "raw", declared)
 
     said = refusal(bring, fetch.UNPINNED)

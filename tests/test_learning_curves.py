@@ -49,7 +49,7 @@ def folder(tmp_path, monkeypatch):
     """A working directory whose MNIST has a hundred examples."""
     (tmp_path / "params").mkdir()
     (tmp_path / "params/paper.yaml").write_text(PAPER)
-    (tmp_path / "params/datasets.yaml").write_text("mnist: {train: 100}\n")
+    (tmp_path / "params/datasets.yaml").write_text("mnist: {train: 100, sources: [.], files: {a: unpinned}}\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -98,7 +98,7 @@ def test_a_pickle_in_place_of_an_encoded_corpus_is_refused():
     folder.mkdir(parents=True)
     for name in ("train", "test", "clients"):
         (folder / f"{name}.npy").write_bytes(pickle.dumps(Payload()))
-    assert "train.npy: damaged" in refusal(DATASETS["posts"], folder)
+    assert "train.npy: damaged" in refusal(DATASETS["posts"].load, folder)
 
 
 def cifar(content, path=Path(cifar10.ARCHIVE)):
@@ -201,9 +201,13 @@ def declare(name, **more):
 def test_a_name_that_a_shell_or_a_path_could_mistake_is_no_artefact_and_no_dataset(name):
     declare("other", table=TABLE)
     assert "no name of an artefact" in refusal(artefacts.artefact, name)
-    files.write(Path("params/datasets.yaml"), yaml.safe_dump({name: {"sources": ["."], "files": {"a": "0" * 64}}}))
+    files.write(
+        Path("params/datasets.yaml"), yaml.safe_dump({name: {"train": 9, "sources": ["."], "files": {"a": "0" * 64}}})
+    )
     assert "no name of a dataset" in refusal(fetch.fetch, name)
-    files.write(Path("params/datasets.yaml"), yaml.safe_dump({"d": {"sources": ["."], "files": {name: "0" * 64}}}))
+    files.write(
+        Path("params/datasets.yaml"), yaml.safe_dump({"d": {"train": 9, "sources": ["."], "files": {name: "0" * 64}}})
+    )
     assert "which is not a file's name and sha256" in refusal(fetch.fetch, "d")
 
 
@@ -217,7 +221,9 @@ def test_another_artefacts_cells_lie_in_params():
 @pytest.mark.parametrize("verb", ["run", "partition", "table", "explain", "fetch", "encode"])
 def test_a_verb_takes_no_name_that_is_not_declared(verb, capsys):
     declare("one", table=TABLE)
-    files.write(Path("params/datasets.yaml"), yaml.safe_dump({"d": {"sources": ["."], "files": {"a": "0" * 64}}}))
+    files.write(
+        Path("params/datasets.yaml"), yaml.safe_dump({"d": {"train": 9, "sources": ["."], "files": {"a": "0" * 64}}})
+    )
     for name in ("../../x", f"x; touch {PWNED}", f"$(touch {PWNED})"):
         with pytest.raises(SystemExit):
             main([verb, name])
@@ -332,7 +338,7 @@ def hostile():
 def test_a_mirror_can_neither_slip_in_a_file_nor_have_one_of_ours_read(hostile, to, capsys):
     hostile.to = to
     pinned = hashlib.sha256(Path("/etc/passwd").read_bytes() if to == "file:///etc/passwd" else b"pinned").hexdigest()
-    declared = {"d": {"sources": [f"http://127.0.0.1:{hostile.server_port}"], "files": {"a": pinned}}}
+    declared = {"d": {"train": 9, "sources": [f"http://127.0.0.1:{hostile.server_port}"], "files": {"a": pinned}}}
     files.write(Path("params/datasets.yaml"), yaml.safe_dump(declared))
     assert "data/raw/d/a: not to be had" in refusal(fetch.fetch, "d")
     assert list(Path("data/raw/d").iterdir()) == []

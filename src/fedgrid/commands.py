@@ -28,15 +28,16 @@ def fetch(names: list[str]) -> None:
 def encode(names: list[str]) -> None:
     """Make words of fetched corpora, once, in data/encoded."""
     from fedgrid.run import job
-    from fedgrid.tasks.datasets import corpora, words
+    from fedgrid.tasks.datasets import DATASETS, words
 
+    readers = {name: info.posts for name, info in DATASETS.items() if info.posts}
     for corpus in names:
-        if corpus not in corpora.READERS:
-            raise ValueError(f"unknown corpus {corpus!r}; choose from {', '.join(corpora.READERS)}")
+        if corpus not in readers:
+            raise ValueError(f"unknown corpus {corpus!r}; choose from {', '.join(readers)}")
     for corpus in names:
         raw, encoded = job.RAW / corpus, job.ENCODED / corpus
         try:
-            summary = words.encode(corpora.READERS[corpus](raw), encoded, str(raw))
+            summary = words.encode(readers[corpus](raw), encoded, str(raw))
         except FileNotFoundError as error:
             remedy = f"fetch it with `python -m fedgrid fetch {corpus}`"
             raise ValueError(f"{error.filename}: no such data; {remedy}") from error

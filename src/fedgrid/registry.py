@@ -23,6 +23,9 @@ class Registry(dict[str, Choice]):
         super().__init__()
         self.kind = kind
 
+    def __missing__(self, name: str) -> Choice:
+        raise ValueError(f"unknown {self.kind} {name!r}; choose from {', '.join(self)}")
+
     def name_of(self, choice: object) -> str:
         """The name under which the choice stands here."""
         return next(name for name, one in self.items() if one is choice)

@@ -18,7 +18,7 @@ from fedgrid.results.labels import label
 from fedgrid.results.learning_curves import Points, lines, reading, said
 from fedgrid.results.rounds_to_target import NOT_RUN, entries
 from fedgrid.run import record
-from fedgrid.tasks.datasets import CORPORA
+from fedgrid.tasks.datasets import DATASETS
 
 TABLE = {"x": "rounds", "y": "test_accuracy"}  # what a table's rounds are read off: the envelope over the rates
 WHERE = {"rounds": "in round {:,g}", "gradients": "after {:,g} gradients", "θ": "at θ = {:.2g}"}
@@ -164,7 +164,7 @@ def commands(cell: Cell, provenance: Mapping[str, Any]) -> tuple[str, ...]:
     """
     checkout = [["git", "checkout", str(provenance["commit"])]] if provenance.get("commit") else []
     warning = ["# it was made from changes that no commit holds"] if provenance.get("dirty") else []
-    verbs = [("fetch", cell.dataset), *([("encode", cell.dataset)] if cell.dataset in CORPORA else [])]
+    verbs = [("fetch", cell.dataset), *([("encode", cell.dataset)] if DATASETS[cell.dataset].posts else [])]
     verbs += [("partition", cell.partition_name), ("run", cell.name)]
     *before, run = (["python", "-m", "fedgrid", *verb] for verb in verbs)
     deleted = [["rm", "-f", record.path(cell.name).as_posix()]] if provenance else []

@@ -12,11 +12,9 @@ from fedgrid.grid.cells import Cell
 from fedgrid.partitions.partition import Partition
 from fedgrid.run import provenance
 from fedgrid.tasks import fetch
-from fedgrid.tasks.datasets import CORPORA, DATASETS
+from fedgrid.tasks.datasets import DATASETS, RAW, UNPINNED, declared
 
-RAW = Path("data/raw")
 PARTITIONS = Path("data/partitions")
-DECLARED = Path("params/datasets.yaml")
 CHEAP = 2**26  # bytes of raw files that an audit reads as a dataset: CIFAR-10, with more, takes longer than all else
 # What a curve may depend on besides its settings, by its place in provenance.
 ORIGINS = {
@@ -92,22 +90,22 @@ def data(campaign: Campaign) -> Iterator[Finding]:
     """
     incomplete = []
     for dataset, names in by_dataset(campaign).items():
-        pinned = {RAW / dataset / file: what for file, what in fetch.read(DECLARED, dataset)[1].items()}
-        there = {place: what for place, what in pinned.items() if place.is_file() and what != fetch.UNPINNED}
+        pinned = {RAW / dataset / file: what for file, what in declared(dataset).files.items()}
+        there = {place: what for place, what in pinned.items() if place.is_file() and what != UNPINNED}
         faults = [(place, fetch.difference(place, place.suffix, what)) for place, what in there.items()]
         for place, fault in faults:
             if fault:
-                yield Finding("data", str(place), f"{fault} as pinned in {DECLARED}; delete it and fetch again")
+                yield Finding("data", str(place), f"{fault} as pinned; delete it and fetch again")
         if len(there) < len(pinned):
             incomplete.append(dataset)
-        elif dataset not in CORPORA and not any(fault for _, fault in faults):
+        elif not DATASETS[dataset].posts and not any(fault for _, fault in faults):
             yield from made_with_others(campaign, dataset, names, sum(place.stat().st_size for place in there))
     yield from absent("data", RAW, sorted(incomplete))
 
 
 def made_with_others(campaign: Campaign, dataset: str, names: Iterable[str], size: int) -> Iterator[Finding]:
     """Records that were made with other data than those in data/raw, where these are not too large to be read."""
-    digest = DATASETS[dataset](RAW / dataset).digest if size <= CHEAP else None
+    digest = DATASETS[dataset].load(RAW / dataset).digest if size <= CHEAP else None
     for name in names:
         if digest not in (None, campaign.records[name]["provenance"]["data"]):
             yield Finding("data", name, f"it was made with other data than {RAW / dataset} holds")

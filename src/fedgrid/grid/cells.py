@@ -19,6 +19,7 @@ from fedgrid.grid.choices import chosen, flag, number, plain, tag, whole
 from fedgrid.partitions import PARTITIONS, Division
 from fedgrid.registry import Registry
 from fedgrid.tasks import TASKS
+from fedgrid.tasks.datasets import DATASETS
 from fedgrid.tasks.initial import INITS, MODULE, inits
 from fedgrid.tasks.inputs import SCALINGS
 
@@ -77,6 +78,7 @@ class Cell:
         yield "E", self.E >= 1, "a whole number from 1"
         yield "B", self.B >= 1 and (math.isinf(self.B) or self.B % 1 == 0), "a whole number from 1, or inf"
         yield "K", self.K >= 1, "a whole number from 1"
+        yield "task", self.dataset in DATASETS, f"of a dataset that is registered; {self.dataset} is not"
         yield "init", self.init in inits(self.model), f"{' or '.join(inits(self.model))} for the model of {self.task}"
         yield "lr", len(self.lr) > 0, "at least one learning rate; the grid is empty"
         yield "lr", all(0 < lr < math.inf for lr in self.lr), "positive learning rates"

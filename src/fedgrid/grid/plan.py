@@ -10,12 +10,12 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from fedgrid import files
 from fedgrid.grid import paper
 from fedgrid.grid.artefacts import Artefact
 from fedgrid.grid.cells import Cell, Race
+from fedgrid.tasks.datasets import DECLARED, declared
 
-DATASETS = Path("params/datasets.yaml")
+SLOWER = "up to five times slower than the same layers fused (docs/performance.md); the hours above have it so"
 # Examples per second that a cell trains on, over all its rates, on one thread of this machine or on one GPU.
 Pace = Callable[[Cell], float]
 
@@ -46,12 +46,9 @@ class Cost:
         return self.examples_at_most / self.pace / 3600
 
 
-def training_examples(dataset: str, declared: Path = DATASETS) -> int:
-    """How many training examples the dataset has, as params/datasets.yaml says; ValueError where it does not."""
-    match files.mapping(declared).get(dataset):
-        case {"train": int() as train} if train > 0:
-            return train
-    raise ValueError(f"{declared}: {dataset} must have train, its number of training examples")
+def training_examples(dataset: str, params: Path = DECLARED) -> int:
+    """How many training examples the dataset has, as it is declared; ValueError where it is not."""
+    return declared(dataset, params).train
 
 
 def examples_per_round(cell: Cell, train: int) -> float:
@@ -95,4 +92,6 @@ def text(artefact: Artefact, costs: list[Cost], count: int, what: str) -> str:
     hours, at_most = sum(one.hours for one in left) / count, sum(one.hours_at_most for one in left) / count
     on = f"{count} {what}{'s' * (count > 1)}"
     total = f"{len(left)} of {len(costs)} cells to run: {hours:.2f} h expected on {on}, at most {at_most:.2f} h"
-    return f"{artefact.title}\n\n{tabulate(rows, headers, disable_numparse=True)}\n\n{total}"
+    unfused = sorted({one.cell.task for one in costs if not one.cell.model.fused})
+    slower = f"\n{', '.join(unfused)}: no fused layers, an nn.Module is {SLOWER}" if unfused else ""
+    return f"{artefact.title}\n\n{tabulate(rows, headers, disable_numparse=True)}\n\n{total}{slower}"

@@ -4,7 +4,7 @@ from typing import Any
 
 from fedgrid.algorithms import ALGORITHMS, MESSAGES
 from fedgrid.partitions import PARTITIONS
-from fedgrid.tasks.datasets import CORPORA
+from fedgrid.tasks.datasets.corpora import READERS
 
 LABELS = {
     "inf": "∞",
@@ -12,7 +12,7 @@ LABELS = {
     "mnist_cnn": "MNIST CNN",
     "cifar": "CIFAR-10",
     "shakespeare": "Shakespeare LSTM",
-    **{f"words_{corpus}": f"Word LSTM ({corpus})" for corpus in CORPORA},
+    **{f"words_{corpus}": f"Word LSTM ({corpus})" for corpus in READERS},
 }
 SYMBOLS = {"mu": "μ", "beta": "β", "server_lr": "η_s", "alpha": "α"}  # of an algorithm's or a partition's own settings
 

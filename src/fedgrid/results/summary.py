@@ -19,7 +19,7 @@ from fedgrid.results.claims import FAILS, HOLDS, NOT_DECLARED, Judged, judge, ta
 from fedgrid.results.claims.statements import Item
 from fedgrid.results.rounds_to_target import NOT_RUN, Entry, entries
 from fedgrid.tasks import TASKS
-from fedgrid.tasks.datasets import CORPORA
+from fedgrid.tasks.datasets import DATASETS
 
 METRICS = Path("results/metrics.json")
 DOCUMENTS = (Path("README.md"), Path("docs/deviations.md"))  # that hold tables between marks
@@ -28,7 +28,6 @@ INTRODUCTION = """\
 McMahan et al. 2017 ([arXiv 1602.05629v3](https://arxiv.org/abs/1602.05629v3)) beside the records in [cells](cells).
 What is checked of our numbers is checked of the paper's, too. A run that did not reach its target counts as slower than
 any that did; "—" stands for what was not run or is not printed. Made by `python -m fedgrid claims`."""
-EXAMPLES = {"shakespeare": "line"} | dict.fromkeys(CORPORA, "ten words")  # of a dataset: what one is; else an image
 
 
 def metrics(artefacts: list[Artefact], records: Mapping[str, Any]) -> str:
@@ -139,6 +138,6 @@ def tasks(artefacts: Sequence[Artefact], train: Callable[[str], int]) -> str:
         targets = sorted({target for one in settings for target in one.get("targets", [])})
         counts = [f"{task.model.parameters:,}", ", ".join(f"{K:,}" for K in clients), f"{train(task.dataset):,}"]
         reached = ", ".join(f"{100 * target:g} %" for target in targets)
-        rows.append([name, *counts, EXAMPLES.get(task.dataset, "image"), reached, task.dataset])
+        rows.append([name, *counts, DATASETS[task.dataset].example, reached, task.dataset])
     headers = ["task", "parameters", "clients", "training examples", "each", "targets", "dataset"]
     return tabulate(rows, headers, disable_numparse=True, colalign=("left", *["right"] * 3, *["left"] * 3))

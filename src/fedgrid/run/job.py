@@ -21,10 +21,9 @@ from fedgrid.grid.cells import Cell, Interpolation, Race
 from fedgrid.partitions import Division, Partition
 from fedgrid.rng import stream
 from fedgrid.run import checkpoint, interpolation, locks, provenance, race, record
-from fedgrid.tasks.datasets import CORPORA, DATASETS, Dataset
+from fedgrid.tasks import TASKS
+from fedgrid.tasks.datasets import DATASETS, ENCODED, RAW, Dataset
 
-RAW = Path("data/raw")
-ENCODED = Path("data/encoded")
 PARTITIONS = Path("data/partitions")
 CHECKPOINTS = Path("results/checkpoints")
 CHECKPOINT_SECONDS = 60
@@ -36,11 +35,12 @@ def load_data(name: str, raw: Path = RAW) -> Dataset:
 
     ValueError naming the file that is missing or damaged.
     """
-    folder, verb = (raw.parent / ENCODED.name / name, "encode") if name in CORPORA else (raw / name, "fetch")
+    info = DATASETS[name]
+    folder, verb = (raw.parent / ENCODED.name / name, "encode") if info.posts else (raw / name, "fetch")
     try:
         for archive in folder.glob("*.npz"):
             files.arrays(archive)
-        return DATASETS[name](folder)
+        return info.load(folder)
     except FileNotFoundError as error:
         raise ValueError(f"{error.filename}: no such data; {verb} it with `python -m fedgrid {verb} {name}`") from error
 
@@ -168,6 +168,7 @@ def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints:
     torch.set_num_threads(1)  # within an operation: there, threads would wait for one another
     here = provenance.hardware(device(cell), workers(cell))
     dataset = load_data(cell.dataset, raw)
+    TASKS[cell.task].check(dataset)
     drawn = read_partition(partitions / f"{cell.partition_name}.npz", dataset)
     who = identity(cell, dataset, drawn)
     commit = provenance.commit()  # of the sources as imported, not as they may be edited meanwhile

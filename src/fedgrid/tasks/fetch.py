@@ -4,35 +4,33 @@ Of an archive that differs from mirror to mirror, the md5 of each member is pinn
 has published, or anyone's own, is declared as UNPINNED: it is refused until whoever trusts it has put it in its place
 and pinned the sha256 that the refusal tells.
 
-params/datasets.yaml declares them. FEDGRID_MIRROR, a folder or URL that holds <dataset>/<file>, is asked before the
-hosts. A file in place is never overwritten: the pinned one is left as it is, any other is an error that names it.
-Training imports neither this module nor pooch.
+`datasets.declared` says where files come from. FEDGRID_MIRROR, a folder or URL that holds <dataset>/<file>, is asked
+before the hosts. A file in place is never overwritten: the pinned one is left as it is, any other is an error that
+names it. Training imports neither this module nor pooch.
 """
 
 import gzip
 import hashlib
 import os
-import re
 import shutil
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import pooch
 import requests
 
-from fedgrid.files import arrays, mapping, sha256, whole
-from fedgrid.tasks.datasets import corpora, digits
+from fedgrid.files import arrays, sha256, whole
+from fedgrid.tasks.datasets import DECLARED, RAW, corpora, declared, digits
+from fedgrid.tasks.datasets.declaration import UNPINNED, Pinned, Source
 
+# Sources that write the file themselves, by the names that params/datasets.yaml has for them.
 EMBEDDED: dict[str, Callable[[Path], None]] = {"scikit-learn": digits.extract, "fedgrid": corpora.generate}
-Pinned = str | dict[str, str]  # sha256, or the md5 of each member of an archive
-UNPINNED = "unpinned"  # in place of a sha256 that is not known yet
-NAME = r"\w[\w.-]*"  # of a dataset, a file or a member
 PIECE, MOST = 2**20, 2**10  # bytes read at once of an archive not yet known, and how many times at most: 1 GiB
 WEB = ("http://", "https://")
 ATTEMPTS = 3  # at one host
@@ -40,57 +38,31 @@ PAUSE = 1.0  # seconds before the second attempt; twice that before the third
 TIMEOUT = (3, 10)  # seconds to connect to one of a host's addresses (there may be a dozen), and between two reads
 
 
-def fetch(name: str, raw: Path = Path("data/raw"), declared: Path = Path("params/datasets.yaml")) -> list[Path]:
+def fetch(name: str, raw: Path = RAW, params: Path = DECLARED) -> list[Path]:
     """The files of a dataset under raw/<dataset>, whole and checked; ValueError, in one line, where one can't be had.
 
     name: the dataset, or one file of it as <dataset>/<file>. What is there and right keeps its modification time.
     """
     dataset, _, file = name.partition("/")
-    sources, files = read(declared, dataset)
+    files = declared(dataset, params).files
+    sources = [one.rstrip("/") if isinstance(one, str) else one for one in declared(dataset, params).sources]
     if file and file not in files:
-        raise ValueError(f"{declared}: {dataset} has no file {file!r}; it has {', '.join(files)}")
+        raise ValueError(f"{dataset} has no file {file!r}; it has {', '.join(files)}")
     mirror = os.environ.get("FEDGRID_MIRROR")
-    if mirror and not set(sources) <= set(EMBEDDED):
+    if mirror and not all(map(written_by, sources)):
         sources = [f"{mirror.rstrip('/')}/{dataset}", *sources]
     return [bring(raw / dataset / one, files[one], sources) for one in ([file] if file else files)]
 
 
-def read(declared: Path, name: str) -> tuple[list[str], dict[str, Pinned]]:
-    """The dataset's sources, and its files with what is pinned; ValueError where they are not declared, or badly."""
-    try:
-        table = mapping(declared)
-    except FileNotFoundError:
-        raise ValueError(f"{declared}: there is no such file; run this in the project's root folder") from None
-    if name not in table:
-        raise ValueError(f"unknown dataset {name!r}; {declared} has {', '.join(map(str, table))}")
-    if not re.fullmatch(NAME, name):
-        raise ValueError(f"{declared}: {name!r} is no name of a dataset; rename it: letters, digits, _, - and .")
-    match table[name]:
-        case {"sources": [_, *_] as sources, "files": dict() as files} if files:
-            pass
-        case _:
-            raise ValueError(f"{declared}: {name} must have sources, a list, and files, a mapping")
-    for file, pinned in files.items():
-        if not (re.fullmatch(NAME, str(file)) and well_pinned(pinned)):
-            raise ValueError(f"{declared}: {name} has {file!r}: {pinned!r}, which is not a file's name and sha256")
-    return [str(source).rstrip("/") for source in sources], files
+def written_by(source: Source) -> Callable[[Path], None] | None:
+    """What writes the file, where the source holds none but makes it."""
+    return source if callable(source) else EMBEDDED.get(source)
 
 
-def well_pinned(pinned: Any) -> bool:
-    """Whether that is a sha256, UNPINNED, or the md5 of each member of an archive."""
-    if isinstance(pinned, dict):
-        return all(
-            re.fullmatch(NAME, str(one)) and re.fullmatch("[0-9a-f]{32}", str(md5)) for one, md5 in pinned.items()
-        )
-    return bool(re.fullmatch(f"[0-9a-f]{{64}}|{UNPINNED}", str(pinned)))
-
-
-def bring(path: Path, pinned: Pinned, sources: list[str]) -> Path:
+def bring(path: Path, pinned: Pinned, sources: Sequence[Source]) -> Path:
     """The path, where the pinned file now stands: as it was, or from the first of the sources that has it."""
     if pinned == UNPINNED:
-        trust = f"if you trust it, pin its sha256, {digest(path, path.suffix)}" if path.exists() else ""
-        mend = trust or f"put it there, from {sources[-1]}, and fetch again to be told"
-        raise ValueError(f"{path}: no sha256 of it is pinned in params/datasets.yaml; {mend}")
+        raise ValueError(f"{path}: no sha256 of it is pinned where its dataset is declared; {to_pin(path, sources)}")
     if path.exists():
         if fault := difference(path, path.suffix, pinned):
             raise ValueError(f"{path}: {fault} as pinned; delete it and fetch again")
@@ -104,11 +76,29 @@ def bring(path: Path, pinned: Pinned, sources: list[str]) -> Path:
                     raise ValueError(fault)
             return path
         except (OSError, ValueError, ImportError) as error:  # requests' own are OSErrors
-            tried.append(f"{source}: {reason(error)}")
+            tried.append(f"{called(source)}: {reason(error)}")
         print(f"{path.name}: {tried[-1]}", file=sys.stderr)
-    mirror = f"set FEDGRID_MIRROR to a folder or URL that holds {path.parent.name}/{path.name}"
-    mend = "pip install fedgrid[workflow]" if source in EMBEDDED else mirror
+    mend = f"set FEDGRID_MIRROR to a folder or URL that holds {path.parent.name}/{path.name}"
+    if written_by(source):
+        mend = f"mend {called(source)}" if callable(source) else "pip install fedgrid[workflow]"
     raise ValueError(f"{path}: not to be had ({'; '.join(tried)}); {mend}")
+
+
+def to_pin(path: Path, sources: Sequence[Source]) -> str:
+    """How to come to the sha256 that is to be pinned; of a file that is made, what it is."""
+    if path.exists():
+        return f"if you trust it, pin its sha256, {digest(path, path.suffix)}"
+    if not written_by(source := sources[-1]):
+        return f"put it there, from {source}, and fetch again to be told"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=".", suffix=".partial") as scratch:
+        copy(source, path.name, made := Path(scratch) / path.name)
+        return f"if you trust what {called(source)} makes, pin its sha256, {digest(made, path.suffix)}"
+
+
+def called(source: Source) -> str:
+    """What a source is called."""
+    return f"{source.__module__}.{source.__qualname__}" if callable(source) else source
 
 
 def difference(path: Path, suffix: str, pinned: Pinned) -> str | None:
@@ -161,14 +151,16 @@ def digest(path: Path, suffix: str) -> str:
     return hashed.hexdigest()
 
 
-def copy(source: str, file: str, to: Path) -> None:
-    """Writes what the source has under the file's name."""
-    if source in EMBEDDED:
-        EMBEDDED[source](to)
-    elif source.startswith(WEB):
+def copy(source: Source, file: str, to: Path) -> None:
+    """Writes what the source has under the file's name; what makes it is given a path of that name."""
+    if make := written_by(source):
+        with TemporaryDirectory(dir=to.parent, prefix=".", suffix=".partial") as scratch:
+            make(Path(scratch) / file)
+            (Path(scratch) / file).replace(to)
+    elif str(source).startswith(WEB):
         download(f"{source}/{file}", to)
     else:
-        shutil.copyfile(Path(source) / file, to)
+        shutil.copyfile(Path(str(source)) / file, to)
 
 
 def download(url: str, to: Path) -> None:

@@ -12,14 +12,14 @@ Scale = Callable[[Tensor], Tensor]
 
 
 def unit(data: Dataset, dtype: torch.dtype) -> Scale:
-    """Pixels to 0..1."""
-    return lambda x: x.to(dtype).div_(data.white)
+    """Pixels to 0..1; measurements, whose white is 1, as they are."""
+    return lambda x: x.to(dtype, copy=True).div_(data.white)
 
 
 def standard(data: Dataset, dtype: torch.dtype) -> Scale:
     """Pixels to mean 0 and variance 1 over the whole training set."""
     mean, std = float(data.train_x.mean()), float(data.train_x.std())
-    return lambda x: x.to(dtype).sub_(mean).div_(std)
+    return lambda x: x.to(dtype, copy=True).sub_(mean).div_(std)
 
 
 # How stored grey pixels are scaled; the paper is silent.
@@ -27,7 +27,7 @@ SCALINGS: dict[str, Callable[[Dataset, torch.dtype], Scale]] = {"unit": unit, "s
 
 
 def grey(data: Dataset, scaling: str, dtype: torch.dtype) -> Inputs:
-    """Grey images, each a row of pixels."""
+    """Grey images, each a row of pixels, or measurements."""
     return Inputs(SCALINGS[scaling](data, dtype))
 
 

@@ -30,10 +30,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
-from fedgrid.files import mapping, sha256
+from fedgrid.files import sha256
 from fedgrid.grid import artefacts
 from fedgrid.grid.cells import Cell
 from fedgrid.run import record
+from fedgrid.tasks.datasets import DATASETS, DECLARED, RAW, declared
 from fedgrid.tracking.retries import REQUESTS, with_retries
 from fedgrid.tracking.runs import LoggedRun, run_of_cell, runs_of_rates, text
 
@@ -86,12 +87,10 @@ def publish_artefacts(names: list[str], params: Path, records: Path, figures: Pa
 
 
 def origin(dataset: str, params: Path) -> str:
-    """The first source that <params>/datasets.yaml gives for the dataset; its folder where there is none."""
-    path = params / "datasets.yaml"
-    match mapping(path).get(dataset) if path.is_file() else None:
-        case {"sources": [source, *_]}:
-            return str(source)
-    return f"data/raw/{dataset}"
+    """The first source that is declared of the dataset; its folder where nothing is declared, or its files are made."""
+    path = params / DECLARED.name
+    source = declared(dataset, path).sources[0] if path.is_file() or DATASETS[dataset].declared else None
+    return source if isinstance(source, str) else f"{RAW}/{dataset}"
 
 
 def publish(entries: Iterable[Entry], store: str) -> Counts:
