@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedgrid.engine.convolutional import LocalResponse
-from fedgrid.engine.layers import Layer, Linear
+from fedgrid.engine.layers import Layer, Linear, Normalisation
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ class Model:
         ]
 
     def variant(self, lrn: bool, l2: bool) -> "Model":
-        """The model, or the one without its local response normalisation, or without its L2 penalty."""
-        layers = [layer for layer in self.layers if lrn or not isinstance(layer, LocalResponse)]
+        """The model, or the one without its normalisation, or without its L2 penalty."""
+        layers = [layer for layer in self.layers if lrn or not isinstance(layer, Normalisation)]
         if not l2:
             layers = [replace(layer, penalty=0.0) if isinstance(layer, Linear) else layer for layer in layers]
         return replace(self, layers=tuple(layers))

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedgrid.engine.convolutional import Conv2d
-from fedgrid.engine.layers import Linear, Start
+from fedgrid.engine.layers import MNIST_START
 from fedgrid.engine.model import Model
 
 
@@ -37,7 +36,7 @@ def initial_weights(model: Model, init: str, rng: np.random.Generator) -> Tensor
     """w_0: float64 (parameters,), drawn layer by layer in the way that INITS names."""
     drawn: list[np.ndarray] = []
     for layer in model.layers:
-        own = layer.tutorial if init == "tutorial" and isinstance(layer, Conv2d | Linear) else Start()
+        own = getattr(layer, "tutorial", MNIST_START) if init == "tutorial" else MNIST_START
         for shape, fans in zip(layer.shapes, layer.fans, strict=True):
             if fans and own.deviation:
                 drawn.append(truncated_normal(shape, rng) * own.deviation)
