@@ -403,7 +403,7 @@ def test_a_record_of_another_engine_is_worth_a_note_and_no_more(names):
     forge(names[0], lambda one: one["provenance"].update(engine="0" * 64))
     ((subject, says),) = ((subject, says) for subject, says in notes("origin") if "engine" in says)
     assert subject == "1 records"
-    assert "000000000000" in says and provenance.engine_digest()[:12] in says
+    assert says.startswith("made by another engine than the one here")
     assert standing() == set()
 
 
@@ -491,7 +491,7 @@ def test_what_the_records_of_an_artefact_differ_in_is_worth_a_note(names):
     assert notes("mixed") == []
     forge(names[0], lambda one: one["provenance"].update(engine="0" * 64))
     forge(names[1], lambda one: one["provenance"]["libraries"].update(torch="9.9"))
-    here, torch = provenance.engine_digest()[:12], provenance.libraries()["torch"]
+    here, torch = "the one here", provenance.libraries()["torch"]
     ((subject, says),) = notes("mixed")
     assert subject == "small" and says.startswith("its records differ in engine (")
     assert all(f"{value}: 1" in says for value in ("0" * 12, here, "9.9", torch)) and "numpy" not in says

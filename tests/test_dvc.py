@@ -26,7 +26,8 @@ def test_the_paper_stage_has_every_table_figure_and_folder_of_records_that_is_th
     """DVC commits no output that is not there: a task's folder is listed with its first record."""
     tasks = {f"results/cells/{cell.task}" for one in declared for cell in one.cells}
     expected = {folder for folder in tasks if (ROOT / folder).is_dir()}
-    expected |= {"results/README.md", "results/report.html", "results/manifests/paper.sha256"}
+    expected |= {"results/README.md", "results/report.html"}
+    expected |= {"results/manifests/paper.sha256", "results/replays/paper.json"}
     expected |= {f"results/tables/{one.name}.csv" for one in declared if one.table}
     expected |= {f"results/figures/{one.name}.csv" for one in declared if one.figure}
     outputs = {path: how for entry in STAGE["outs"] for path, how in entry.items()}

@@ -21,6 +21,7 @@ from fedgrid.partitions import Partition
 from fedgrid.rng import stream
 from fedgrid.tasks import inputs
 from fedgrid.tasks.datasets import Dataset
+from fedgrid.tasks.inputs.colour_images import cropped
 
 EMPTY = Dataset("none", *[np.zeros(1)] * 4)
 COLOUR = inputs.colour(EMPTY, "unit", torch.float64)
@@ -59,7 +60,7 @@ def test_a_test_image_is_its_whitened_middle():
 def test_every_place_of_the_window_and_both_sides_are_drawn():
     draws = torch.rand(5000, 5, generator=torch.Generator().manual_seed(0))
     image = torch.arange(32 * 32).view(1, 32, 32, 1).expand(5000, 32, 32, 3)
-    seen = inputs.cropped(image, *draws[:, :2].T, draws[:, 2] < 0.5)
+    seen = cropped(image, *draws[:, :2].T, draws[:, 2] < 0.5)
     corners = seen[:, 0, [0, -1], 0]
     straight = corners[:, 1] > corners[:, 0]
     assert set(corners[straight, 0].tolist()) == {32 * i + j for i in range(9) for j in range(9)}

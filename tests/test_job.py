@@ -4,7 +4,6 @@ import dataclasses
 import gc
 import json
 import math
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from fedgrid.curves import SCHEDULES
 from fedgrid.grid.cells import cell
 from fedgrid.partitions import PARTITIONS
 from fedgrid.rng import stream
-from fedgrid.run import checkpoint, job, provenance, race, record
+from fedgrid.run import checkpoint, job, provenance, race, record, sources
 from fedgrid.tasks.datasets import Dataset, digits
 from fedgrid.tasks.initial import initial_weights
 from fedgrid.tasks.models import DIGITS_2NN
@@ -313,21 +312,18 @@ def test_a_race_is_the_same_if_cell_sources_data_partition_and_torch_are(laid_ou
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "0.0")
         others.append(job.identity(one, data, drawn))
-    for source in (
-        "rng.py",
-        "algorithms/fedavg.py",
-        "run/race.py",
-        "tasks/models.py",
-        "engine/layers.py",
-        "tasks/datasets/digits.py",
-    ):
-        edited = tmp_path / source
-        shutil.copytree(provenance.PACKAGE, edited, ignore=shutil.ignore_patterns("__pycache__"))
-        with monkeypatch.context() as patch:
-            patch.setattr(provenance, "PACKAGE", edited)
-            assert job.identity(one, data, drawn) == who  # wherever it lies
-            (edited / source).write_text((edited / source).read_text() + "\n")
-            others.append(job.identity(one, data, drawn))
+    for source in ("rng", "algorithms.fedavg", "run.race", "engine.layers", "tasks.datasets.digits"):
+        for n, more in enumerate(("# a comment\n", "ANOTHER = 1\n")):
+            edited, name = tmp_path / f"{source}{n}.py", f"fedgrid.{source}"
+            edited.write_text(sources.place(name).read_text() + more)
+            with monkeypatch.context() as patch:
+                find = lambda one, name=name, edited=edited: edited if one == name else sources.place(one)  # noqa: E731
+                patch.setattr(sources, "HERE", sources.Sources(find))
+                found = job.identity(one, data, drawn)
+            if more.startswith("#"):
+                assert found == who
+            else:
+                others.append(found)
     for n, other in enumerate(others):
         assert other not in [who, *others[:n]]
 

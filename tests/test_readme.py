@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedgrid.__main__ import VERBS
-from fedgrid.commands import paper_names
+from fedgrid.commands import paper_names, replayed
 from fedgrid.grid.artefacts import all_cells, artefact, artefact_names
 from fedgrid.results import figures, summary, tables
 from fedgrid.run import record
@@ -67,7 +67,7 @@ def test_the_claims_are_what_the_records_make(records):
 
 @pytest.mark.parametrize("path", summary.DOCUMENTS, ids=str)
 def test_the_document_s_tables_are_what_the_records_make(records, path):
-    is_made(path, summary.readme(path.read_text(), [artefact(name) for name in PAPER], records), "readme")
+    is_made(path, summary.readme(path.read_text(), [artefact(name) for name in PAPER], records, replayed()), "readme")
 
 
 def test_every_table_of_the_paper_stands_in_a_document_between_its_marks():
@@ -76,6 +76,11 @@ def test_every_table_of_the_paper_stands_in_a_document_between_its_marks():
         if artefact(name).table:
             start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
             assert text.count(start) == text.count(end) == 1 and text.index(start) < text.index(end), name
+
+
+def test_how_many_records_were_run_again_stands_in_the_readme_between_its_marks():
+    text = (ROOT / "README.md").read_text()
+    assert text.count("<!-- replays -->") == text.count("<!-- /replays -->") == 1 and replayed() in text
 
 
 def prose(path):

@@ -1,5 +1,6 @@
 """A replay finds again what was trained here, bit for bit, and finds what was not, however well it is sealed."""
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -7,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from fedgrid import audit
 from fedgrid.__main__ import main
 from fedgrid.audit import manifest, replay
 from fedgrid.commands import campaign as campaign_of
 from fedgrid.grid import artefacts
-from fedgrid.run import record
+from fedgrid.results import replays, summary
+from fedgrid.run import record, sources
 from tests.campaigns import AVERAGED, ROOT, SMALL, edit, make
 
 ACCURACY, LOSS = replay.TOLERANCE["accuracy"], replay.TOLERANCE["loss"]
@@ -285,4 +288,201 @@ def test_a_cell_that_ends_before_its_first_rounds_are_over_is_replayed_to_its_en
     campaign = campaign_of(["small"])
     cell = replace(campaign.cells[name], targets=(0.3,))
     assert record.read(record.path(name))["curves"]["rounds"] == [1, 2]
-    assert replay.again(cell)["rounds"] == [1]
+    assert replay.again(cell, replay.rounds(cell))["rounds"] == [1]
+
+
+# All records, and what is kept of it.
+
+KEPT = Path("results/replays/small.json")
+
+
+def told(capsys, *names):
+    """The lines that `replay --all` prints."""
+    main(["replay", "--all", *(names or ("small",))])
+    return capsys.readouterr().out.splitlines()
+
+
+def origin():
+    """What the audit says of the engines that made the records: subject, text, and whether it is a note."""
+    found = audit.origin(campaign_of(["small"]))
+    return {(one.subject, one.says, one.note) for one in found if "uncommitted" not in one.says}
+
+
+def elsewhere(one, **more):
+    """The replay, as another machine had it."""
+    return replace(one, machine=dict(one.machine) | {"processor": "another"}, **more)
+
+
+def test_every_record_is_run_again_and_what_it_gave_is_kept_with_what_it_speaks_for(name, capsys):
+    *lines, last = told(capsys)
+    cells = campaign_of(["small"]).cells
+    assert sorted(lines) == sorted(f"{one}: same bits" for one in cells)
+    assert last == f"{KEPT}: 2 of 2 records were made by the engine at HEAD."
+    kept = {one.name: one for one in replays.read(KEPT)}
+    assert kept.keys() == cells.keys()
+    assert kept[name].engine == sources.digest(cells[name]) == record.read(record.path(name))["provenance"]["engine"]
+    assert kept[name].record == hashlib.sha256(record.path(name).read_bytes()).hexdigest()
+    assert kept[name].machine == replay.machine_here(cells[name]) and kept[name].differs == {}
+    assert KEPT.read_text() == replays.text(kept.values())
+
+
+def test_an_average_is_run_again_too(capsys):
+    (cell,) = artefacts.artefact("averaged").cells
+    assert told(capsys, "averaged")[0] == f"{cell.name}: same bits"
+
+
+def test_what_was_run_again_is_not_run_once_more(name, capsys, monkeypatch):
+    told(capsys)
+    before = KEPT.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(replay, "again", None)
+        assert len(told(capsys)) == 1
+    assert KEPT.read_bytes() == before
+
+
+@pytest.mark.parametrize("change", ["record", "engine", "machine"])
+def test_another_record_engine_or_machine_is_run_again_and_only_there(name, capsys, monkeypatch, change):
+    told(capsys)
+    first = {one.name: one for one in replays.read(KEPT)}
+    if change == "record":
+        edit(name, lambda one: one["provenance"].update(seconds=99.0))
+    else:
+        other = elsewhere(first[name]) if change == "machine" else replace(first[name], engine="0" * 64)
+        KEPT.write_text(replays.text([other, *(one for one in first.values() if one.name != name)]))
+    assert told(capsys)[0] == f"{name}: same bits"
+    now = [one for one in replays.read(KEPT) if one.name == name]
+    assert len(now) == (2 if change == "machine" else 1) and (first[name] in now) == (change != "record")
+
+
+def test_it_goes_on_where_it_was_killed(name, capsys, monkeypatch):
+    proof, done = replay.proof, []
+
+    def killed(campaign, name):
+        if done:
+            raise KeyboardInterrupt
+        done.append(name)
+        return proof(campaign, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replay, "proof", killed)
+        with pytest.raises(KeyboardInterrupt):
+            told(capsys)
+    assert [one.name for one in replays.read(KEPT)] == done
+    capsys.readouterr()
+    *lines, _ = told(capsys)
+    assert len(lines) == 1 and done[0] not in lines[0]
+
+
+def test_what_cannot_be_run_is_told_and_not_kept(name, capsys):
+    Path("data").unlink()
+    Path("data").mkdir()
+    replay.load_data.cache_clear()
+    *lines, _ = told(capsys)
+    assert len(lines) == 2 and all(": not tried: data/raw/digits" in line for line in lines)
+    assert not KEPT.exists()
+
+
+def test_more_is_paid_for_a_first_round_than_for_the_sample_s_and_not_any_price(name, monkeypatch):
+    campaign = campaign_of(["small"])
+    cell = campaign.cells[name]
+    cost = 3 * 5 * 30 * cell.model.flops  # of a round: rates, clients, examples of each
+    for budget, sampled, all_of_them in ((2, 2, 2), (1, 1, 1), (0.9, 0, 1), (0.11, 0, 1), (0.09, 0, 0)):
+        monkeypatch.setattr(replay, "BUDGET", budget * cost)
+        assert (replay.rounds(cell), replay.rounds(cell, replay.PATIENCE)) == (sampled, all_of_them)
+        assert (name in replay.affordable(campaign)) == (all_of_them > 0)
+
+
+def test_the_first_evaluated_round_may_be_a_later_one(name):
+    cell = replace(campaign_of(["small"]).cells[name], evaluate="cifar", rounds=100)
+    assert replay.rounds(cell) == 20
+
+
+def test_records_of_another_engine_that_begin_with_the_same_bits_say_so(name, capsys):
+    edit(name, from_elsewhere)
+    made = "made by another engine than the one here; run again"
+    none = f"{made}, 0 of 1 records start with the same bits at HEAD, the rest not tried"
+    assert origin() == {("1 records", none, True)}
+    *_, last = told(capsys)
+    assert last.endswith(
+        "1 of 2 records were made by the engine at HEAD; 1 of 1 others start with the same bits at HEAD."
+    )
+    assert origin() == {("1 records", f"{made}, 1 of 1 records start with the same bits at HEAD", True)}
+
+
+@pytest.mark.parametrize("factor, found", [(0.5, "to a tolerance"), (2, "otherwise")])
+def test_what_differs_is_measured_and_beyond_a_tolerance_it_is_otherwise(name, capsys, factor, found):
+    def change(one):
+        from_elsewhere(one)
+        added("loss", factor * LOSS * one["curves"]["rates"][0]["test_loss"][0], rate=0)(one)
+
+    edit(name, change)
+    assert any(line.startswith(f"{name}: {found} (accuracy differs by 0, loss differs by ") for line in told(capsys))
+    (one,) = (one for one in replays.read(KEPT) if one.name == name)
+    assert one.found == found and one.differs["loss"] == pytest.approx(factor * LOSS, rel=0.05)
+    assert any(f"0 of 1 records start with the same bits at HEAD, 1 {found}" in says for _, says, _ in origin())
+    assert [subject for subject, _, note in origin() if not note] == [name] * (found == "otherwise")
+
+
+def test_curves_that_the_cell_does_not_give_are_otherwise(name, capsys):
+    edit(name, lambda one: one["curves"].update(rounds=[2, 3]))
+    assert f"{name}: otherwise (accuracy differs by no value, loss differs by no value)" in told(capsys)
+    assert {(subject, note) for subject, _, note in origin()} == {(name, False)}
+
+
+def test_a_last_bit_by_the_same_engine_on_the_same_machine_is_otherwise(name, capsys):
+    def change(one):
+        curve = one["curves"]["rates"][0]["test_loss"]
+        curve[0] = math.nextafter(curve[0], 9)
+
+    edit(name, change)
+    told(capsys)
+    assert {(subject, note) for subject, _, note in origin()} == {(name, False)}
+
+
+def test_otherwise_on_another_machine_is_counted_and_no_finding_and_the_best_replay_counts(name, capsys):
+    told(capsys)
+    edit(name, from_elsewhere)
+    told(capsys)
+    same = next(one for one in replays.read(KEPT) if one.name == name)
+    other = elsewhere(same, found="otherwise", differs={"accuracy": 0.5, "loss": None})
+    KEPT.write_text(replays.text([other]))
+    ((_, says, note),) = origin()
+    assert note and says.endswith("0 of 1 records start with the same bits at HEAD, 1 otherwise")
+    KEPT.write_text(replays.text([other, same]))
+    ((_, says, note),) = origin()
+    assert note and says.endswith("1 of 1 records start with the same bits at HEAD")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[:-3],
+        lambda text: "[]",
+        lambda text: text.replace('"found": "same bits"', '"found": "the same"', 1),
+        lambda text: text.replace('"found"', '"lost"', 1),
+        lambda text: text.replace('"device"', '"gadget"', 1),
+        lambda text: text.replace('"differs": {}', '"differs": {"loss": "much"}', 1),
+        lambda text: text.replace('"differs"', '"more": 1, "differs"', 1),
+    ],
+)
+def test_damaged_replays_are_one_line_and_a_finding(capsys, damage):
+    told(capsys)
+    KEPT.write_text(damage(KEPT.read_text()))
+    with pytest.raises(SystemExit) as caught:
+        main(["replay", "--all", "small"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 1 and line.startswith(f"fedgrid replay: {KEPT}: damaged replays: ")
+    assert [(subject, note) for subject, _, note in origin()] == [(str(KEPT), False)]
+
+
+def test_what_replays_say_is_written_between_its_marks():
+    found = ["same bits"] * 3 + ["to a tolerance"] * 2 + ["otherwise", None]
+    says = replays.summary(9, found)
+    assert says == (
+        "2 of 9 records were made by the engine at HEAD; "
+        "3 of 7 others start with the same bits at HEAD, 2 to a tolerance, 1 otherwise, the rest not tried."
+    )
+    text = "a\n<!-- replays -->\nold\n<!-- /replays -->\nb\n"
+    assert summary.readme(text, [], {}, says) == f"a\n<!-- replays -->\n\n{says}\n\n<!-- /replays -->\nb\n"
+    assert summary.readme("<!-- replays --> and no end\n", [], {}, says) == "<!-- replays --> and no end\n"

@@ -73,11 +73,11 @@ class Tree:
         return [str(path) for path in self.path.rglob("*.partial")]
 
 
-def clone(path):
-    """A clone of the working tree as it stands, uncommitted changes included, all committed."""
+def clone(path, *options):
+    """A clone, by git's options, of the working tree as it stands, uncommitted changes included, all committed."""
     tree = Tree(path)
     git = ("git", "-C", str(ROOT), "ls-files", "-z", "--exclude-standard")
-    subprocess.run(("git", "clone", "--quiet", ROOT, tree.path), check=True)
+    subprocess.run(("git", "clone", "--quiet", *options, ROOT, tree.path), check=True)
     listed = subprocess.run((*git, "--modified", "--others"), capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
         (tree.path / name).unlink(missing_ok=True)

@@ -29,6 +29,9 @@ VERBS: dict[str, tuple[Callable[[list[str]], None], str, str | int]] = {
     "explain": (commands.explain, "ARTEFACT ENTRY", "+"),
 }
 
+# What a verb does for all records in place of a sample.
+ALL: dict[str, Callable[[list[str]], None]] = {"replay": commands.replay_all}
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors, like all others, are one line and exit status 1."""
@@ -38,19 +41,27 @@ class Parser(argparse.ArgumentParser):
         sys.exit(f"{self.prog}: {message}; see {self.prog} --help")
 
 
+def doc(function: Callable[[list[str]], None]) -> str:
+    """What a verb does, as its docstring begins."""
+    return (function.__doc__ or "").splitlines()[0]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Does what the verb says; an error that the user can mend is one line on stderr and exit status 1, or its own."""
     parser = Parser(prog="fedgrid", description=__doc__)
     asking = parser.add_subparsers(dest="verb", required=True)
     for verb, (function, operand, count) in VERBS.items():
-        summary = (function.__doc__ or "").splitlines()[0]
+        summary = doc(function)
         usage = f"fedgrid {verb} [-h] {operand}" if " " in operand else None  # argparse would repeat both words
         one = asking.add_parser(verb, help=summary, description=summary, usage=usage)
+        one.set_defaults(does=function)
         if operand:
             one.add_argument("names", nargs=count, metavar=operand)
+        if verb in ALL:
+            one.add_argument("--all", dest="does", action="store_const", const=ALL[verb], help=doc(ALL[verb]))
     asked = parser.parse_args(arguments, argparse.Namespace(names=[]))
     try:
-        VERBS[asked.verb][0](asked.names)
+        asked.does(asked.names)
     except (ValueError, OSError) as error:
         print(f"fedgrid {asked.verb}: {error}", file=sys.stderr)
         sys.exit(getattr(error, "status", 1))

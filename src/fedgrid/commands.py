@@ -111,13 +111,13 @@ def metrics(names: list[str]) -> None:
 
 
 def readme(names: list[str]) -> None:
-    """Write the tables in README.md and docs/ anew from the records that exist."""
+    """Write the tables in README.md and docs/ anew from the records that exist, and how many were run again."""
     from fedgrid import files
     from fedgrid.results import summary
 
-    found = chosen(names)
+    found, proof = chosen(names), replayed()
     for path in summary.DOCUMENTS:
-        files.write(path, summary.readme(path.read_text(), found, records(found)))
+        files.write(path, summary.readme(path.read_text(), found, records(found), proof))
 
 
 def claims(names: list[str]) -> None:
@@ -171,6 +171,30 @@ def replay(names: list[str]) -> None:
         findings.append(replays.replay(judged, name))
     print(audits.lines(findings, f"replay: {len(sample)} of {len(judged.records)} records"))
     conclude(findings, len(sample), f"{judged.name}-replay")
+
+
+def replay_all(names: list[str]) -> None:
+    """Run the first rounds of every record again that this machine can, and keep in results/replays what that found."""
+    from fedgrid import files
+    from fedgrid.audit import replay as replaying
+    from fedgrid.results import replays
+
+    judged = campaign(names)
+    place, among = replays.path(judged.seal), replaying.affordable(judged)
+    for name in among:
+        known = replays.read(place)
+        if replaying.kept(judged, name, known):
+            continue
+        print(name, file=sys.stderr, flush=True)
+        try:
+            new = replaying.proof(judged, name)
+        except ValueError as error:
+            print(f"{name}: not tried: {error}")
+            continue
+        files.write(place, replays.text(replays.added(known, new)))
+        print(f"{name}: {new.found}{replays.measured(new)}", flush=True)
+    found = replays.found(judged.cells, judged.records, replays.read(place))
+    print(f"{place}: {replays.summary(len(judged.records), found.values())}")
 
 
 def conclude(findings: "list[Finding]", records: int, name: str) -> None:
@@ -241,6 +265,17 @@ def campaign(names: list[str]) -> "Campaign":
 
     declared = frozenset(artefacts.all_cells())
     return Campaign(tuple(chosen(names)), declared=declared, name="-".join(names) or "paper")
+
+
+def replayed() -> str:
+    """How many of the paper's records the engine as it is has made or run again."""
+    from fedgrid.results import replays
+
+    judged = chosen([])
+    there = records(judged)
+    cells = {cell.name: cell for artefact in judged for cell in artefact.cells}
+    found = replays.found(cells, there, replays.read(replays.path("paper")))
+    return replays.summary(len(there), found.values())
 
 
 def records(among: list[Artefact]) -> dict[str, dict[str, Any]]:

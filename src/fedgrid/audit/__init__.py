@@ -1,7 +1,7 @@
 """The audit: are the records what is declared and what was sealed, where are they from, and do tables say what they do?
 
 Each check is a function from a campaign to its findings and touches nothing. A finding stands until it is mended; a
-note informs. No module here imports the engine: whether a record's curve is what training gives, `replay` asks.
+note informs. None of them trains: whether a record's curve is what training gives, `replay` asks.
 """
 
 import json

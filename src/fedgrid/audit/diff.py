@@ -10,7 +10,7 @@ from fedgrid.audit.revision import LIBRARIES, Revision
 from fedgrid.grid.artefacts import Artefact
 from fedgrid.results.labels import label
 from fedgrid.results.tables import behind
-from fedgrid.run.provenance import engine_digest
+from fedgrid.run.sources import counts
 from fedgrid.tasks import TASKS
 
 LISTED = {"Records": 3, "Settings": 6}  # places of one and the same move that are listed before the rest is counted
@@ -139,12 +139,12 @@ def joined(texts: set[str]) -> str:
 
 
 def code(then: Revision, now: Revision) -> Iterator[Move]:
-    """The engine's digest and files, the records of each engine, the libraries pinned and used."""
-    was, has = (engine_digest(one.engine) if one.engine else None for one in (then, now))
-    if was != has:
-        yield Move("Code", "engine", "digest", "", *apart(was, has, brief, str))
-    for name in moved(then.engine, now.engine):
-        yield present("Code", "engine", name, then.engine.get(name), now.engine.get(name))
+    """What engine modules compute, the records of each engine, the libraries pinned and used."""
+    for name in moved(then.modules, now.modules):
+        was, has = then.modules.get(name), now.modules.get(name)
+        was, has = None if was in now.modules.values() else was, None if has in then.modules.values() else has
+        if (was or has) and counts(name.removesuffix(".py").replace("/", ".")):  # one that lies elsewhere is no move
+            yield present("Code", "engine", name, was, has)
     before, after = (Counter(made.origin["engine"] for made in one.records.values()) for one in (then, now))
     for engine in moved(before, after):
         yield Move("Code", "records by engine", brief(engine), "", str(before[engine]), str(after[engine]))

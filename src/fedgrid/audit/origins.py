@@ -10,15 +10,15 @@ from fedgrid import files
 from fedgrid.audit.campaign import PAPER, Campaign, Finding
 from fedgrid.grid.cells import Cell
 from fedgrid.partitions.partition import Partition
-from fedgrid.run import provenance
+from fedgrid.results import replays
+from fedgrid.run import provenance, sources
 from fedgrid.tasks import fetch
 from fedgrid.tasks.datasets import DATASETS, RAW, UNPINNED, declared
 
 PARTITIONS = Path("data/partitions")
 CHEAP = 2**26  # bytes of raw files that an audit reads as a dataset: CIFAR-10, with more, takes longer than all else
-# What a curve may depend on besides its settings, by its place in provenance.
+# What a curve may depend on besides its settings and its engine, by its place in provenance.
 ORIGINS = {
-    "engine": ("engine",),
     "torch": ("libraries", "torch"),
     "numpy": ("libraries", "numpy"),
     "Python": ("libraries", "python"),
@@ -26,6 +26,7 @@ ORIGINS = {
     "processor": ("hardware", "processor"),
     "instructions": ("hardware", "instructions"),
 }
+MACHINE = ("torch", "device", "processor", "instructions")  # of these: with the same, an engine gives the same bits
 
 
 def contradictory(campaign: Campaign) -> Iterator[Finding]:
@@ -121,11 +122,33 @@ def origin(campaign: Campaign) -> Iterator[Finding]:
     if dirty := sum(one["dirty"] is not False for one in made):
         says = "made from uncommitted sources or params: nobody can run them again"
         yield Finding("origin", f"{dirty} records", says, note=campaign.seal != PAPER)
-    here = provenance.engine_digest()
-    for engine, count in sorted(Counter(one["engine"] for one in made).items()):
-        if engine != here:
-            says = f"made by engine sources {engine[:12]}; those here are {here[:12]}"
-            yield Finding("origin", f"{count} records", says, note=True)
+    yield from by_other_engines(campaign)
+
+
+def by_other_engines(campaign: Campaign) -> Iterator[Finding]:
+    """A note of the records that another engine made, and how they begin where the engine here runs them again.
+
+    One that begins otherwise on the very machine that made it is a finding.
+    """
+    place, kept = replays.path(campaign.seal), []
+    try:
+        kept = replays.read(place)
+    except ValueError as error:
+        yield Finding("origin", str(place), str(error))
+    found = replays.found(campaign.cells, campaign.records, kept, campaign.folder)
+    if found:
+        says = f"made by another engine than the one here; run again, {replays.sentence(found.values())}"
+        yield Finding("origin", f"{len(found)} records", says, note=True)
+    for name, one in campaign.records.items():
+        for again in replays.of(campaign.cells[name], kept, campaign.folder):
+            if again.found == replays.OTHERWISE and again.machine == machine(one["provenance"]):
+                says = f"run again on a machine like its own, its curves begin otherwise, says {place}"
+                yield Finding("origin", name, says)
+
+
+def machine(made: Any) -> dict[str, str]:
+    """What of a provenance decides bits beside the engine."""
+    return {what: said(made, ORIGINS[what]) for what in MACHINE}
 
 
 def commits(campaign: Campaign) -> Iterator[Finding]:
@@ -153,19 +176,29 @@ def known(commit: str) -> bool:
 def mixed(campaign: Campaign) -> Iterator[Finding]:
     """The records that an artefact sets side by side come from one engine, one version of each library, one machine."""
     for artefact in campaign.artefacts:
-        names = {cell.name for cell in artefact.cells} & campaign.records.keys()
-        made = [campaign.records[name]["provenance"] for name in sorted(names)]
-        counts = {what: Counter(said(one, place) for one in made) for what, place in ORIGINS.items()}
+        names = sorted({cell.name for cell in artefact.cells} & campaign.records.keys())
+        made = [campaign.records[name]["provenance"] for name in names]
+        counts = {"engine": Counter(engine(campaign, name) for name in names)}
+        counts |= {what: Counter(said(one, place) for one in made) for what, place in ORIGINS.items()}
         says = [f"{what} ({listed(count)})" for what, count in counts.items() if len(count) > 1]
         if says:
             yield Finding("mixed", artefact.name, f"its records differ in {', '.join(says)}", note=True)
 
 
+def engine(campaign: Campaign, name: str) -> str:
+    """The engine that made that record, by its first digits, or that it is the one here.
+
+    Each cell has a digest of its own: only that one tells whether the engine is another now.
+    """
+    made = campaign.records[name]["provenance"]["engine"]
+    return "the one here" if made == sources.digest(campaign.cells[name]) else made[:12]
+
+
 def said(made: Any, place: Iterable[str]) -> str:
-    """What the provenance says at that place, a digest by its first digits; "unknown" where it says nothing."""
+    """What the provenance says at that place; "unknown" where it says nothing."""
     for key in place:
         made = made.get(key) if isinstance(made, Mapping) else None
-    return "unknown" if made is None else str(made)[:12] if key == "engine" else str(made)
+    return "unknown" if made is None else str(made)
 
 
 def listed(count: Counter[str]) -> str:

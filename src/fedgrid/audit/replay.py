@@ -18,36 +18,45 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
+from itertools import count, islice
 from typing import Any
 
 import torch
 
+from fedgrid import files
 from fedgrid.audit import Campaign, Finding, manifest
-from fedgrid.audit.origins import ORIGINS, said
+from fedgrid.audit.origins import machine
 from fedgrid.curves import SCHEDULES, best_rate
 from fedgrid.grid.cells import Cell, Interpolation, Race
 from fedgrid.grid.plan import examples_per_round, training_examples
-from fedgrid.run import interpolation, job, locks, provenance, race
+from fedgrid.results import replays
+from fedgrid.results.replays import Replay
+from fedgrid.run import interpolation, job, locks, provenance, race, sources
 
 SAMPLE = 6  # cells
 ROUNDS = 2  # of each, at most
 BUDGET = 2e12  # floating-point operations of training: a minute or less on one thread
-DECIDING = ("engine", "torch", "device", "processor", "instructions")  # of ORIGINS: with the same, the same bits
+PATIENCE = 10  # times as much, at most, for the first evaluated round of a record where all are run again
 TOLERANCE = {"accuracy": 0.01, "loss": 0.02}  # a loss's relative to the record's
 
 load_data = cache(job.load_data)
 Curves = Mapping[str, Any]
 
 
-def rounds(cell: Cell) -> int:
-    """How many of its first rounds a replay of the cell runs, the last one evaluated; 0 where none can be afforded."""
+def rounds(cell: Cell, times: float = 1) -> int:
+    """How many of its first rounds a replay of the cell runs, the last one evaluated; 0 where none can be afforded.
+
+    As many as the budget allows; where that is none, up to the first evaluated one, if so many times the budget do.
+    """
     if not isinstance(cell, Race):
         return 1
     train = training_examples(cell.dataset)
     each = examples_per_round(cell, train) * cell.model.flops
     judging = train * len(cell.lr) * cell.model.forward_flops * cell.train_loss
-    evaluated = [t for t in range(1, ROUNDS + 1) if SCHEDULES[cell.evaluate](t)]
-    return max((t for n, t in enumerate(evaluated, 1) if t * each + n * judging <= BUDGET), default=0)
+    evaluated = islice(filter(SCHEDULES[cell.evaluate], count(1)), ROUNDS)
+    costs = [(t * each + n * judging, t) for n, t in enumerate(evaluated, 1)]
+    within = [t for cost, t in costs if cost <= BUDGET] or [t for cost, t in costs[:1] if cost <= times * BUDGET]
+    return max(within, default=0)
 
 
 def sample(campaign: Campaign) -> list[str]:
@@ -71,12 +80,11 @@ def left_out(campaign: Campaign) -> Iterator[Finding]:
 def replay(campaign: Campaign, name: str) -> Finding:
     """What running the cell's first rounds again finds; a note where its record's curves begin like that."""
     cell, one = campaign.cells[name], campaign.records[name]
-    found, others = again(cell), elsewhere(cell, one["provenance"])
-    try:
-        same, apart = head(cell, one["curves"]) == found, differences(cell, one["curves"], found)
-    except (ValueError, IndexError):
+    others = elsewhere(cell, one["provenance"])
+    compared = compare(cell, one["curves"], rounds(cell))
+    if compared is None:
         return Finding("replay", name, "its curves are not of the form that its cell gives")
-    says, stands = verdict(same, apart, others)
+    says, stands = verdict(*compared, others)
     return Finding("replay", name, f"run again, its curves begin {says}", note=not stands)
 
 
@@ -86,11 +94,48 @@ def verdict(same: bool, apart: Mapping[str, float], others: Sequence[str]) -> tu
     if same or not others:
         return f"{'with the same bits' if same else 'otherwise'}; {made}", not same
     measured = ", ".join(f"{what} differs by {much:.2g}" for what, much in apart.items())
-    far = any(apart[what] > most for what, most in TOLERANCE.items())
-    return f"{'otherwise' if far else 'near enough'}: {measured}; {made}", far
+    return f"{'otherwise' if far(apart) else 'near enough'}: {measured}; {made}", far(apart)
 
 
-def again(cell: Cell) -> dict[str, Any]:
+def far(apart: Mapping[str, float]) -> bool:
+    """Whether curves are further apart than another machine explains."""
+    return any(apart[what] > most for what, most in TOLERANCE.items())
+
+
+def affordable(campaign: Campaign) -> list[str]:
+    """The names of the records that `replay --all` runs again."""
+    return [name for name in campaign.records if rounds(campaign.cells[name], PATIENCE)]
+
+
+def kept(campaign: Campaign, name: str, among: Sequence[Replay]) -> bool:
+    """Whether the record has been run again on this machine already, as it is and by the engine as it is."""
+    cell = campaign.cells[name]
+    return any(one.machine == machine_here(cell) for one in replays.of(cell, among, campaign.folder))
+
+
+def proof(campaign: Campaign, name: str) -> Replay:
+    """What running the cell's first rounds again finds, to be kept; ValueError where this machine cannot."""
+    cell, one = campaign.cells[name], campaign.records[name]
+    where, others = machine_here(cell), elsewhere(cell, one["provenance"])
+    same, apart = compare(cell, one["curves"], rounds(cell, PATIENCE)) or (False, dict.fromkeys(TOLERANCE, math.inf))
+    found = replays.SAME if same else replays.OTHERWISE if far(apart) or not others else replays.NEAR
+    differs = {} if same else {what: much if math.isfinite(much) else None for what, much in apart.items()}
+    return Replay(name, files.sha256(campaign.path(name)), sources.digest(cell), where, found, differs)
+
+
+def compare(cell: Cell, curves: Curves, last: int) -> tuple[bool, dict[str, float]] | None:
+    """Whether the cell's first rounds, run again, give the record's bits, and how far they are apart.
+
+    None where the record's curves are not of the form that its cell gives.
+    """
+    found = again(cell, last)
+    try:
+        return head(cell, curves, last) == found, differences(cell, curves, found)
+    except (ValueError, IndexError):
+        return None
+
+
+def again(cell: Cell, last: int) -> dict[str, Any]:
     """The curves of the cell's first rounds, as a record holds them; of averages, those at both ends of θ."""
     torch.set_num_threads(1)
     data = load_data(cell.dataset)
@@ -98,11 +143,11 @@ def again(cell: Cell) -> dict[str, Any]:
     with locks.own_gpu():
         if isinstance(cell, Interpolation):
             _, final = interpolation.parents(cell, data, drawn, job.device(cell))
-            first, *_, last = interpolation.mixing_weights(cell)
-            return interpolation.averages(cell, data, final, [first, last], job.workers(cell))
+            low, *_, high = interpolation.mixing_weights(cell)
+            return interpolation.averages(cell, data, final, [low, high], job.workers(cell))
         assert isinstance(cell, Race)
         for lap in race.laps(cell, data, drawn, race.start(cell), job.device(cell), job.workers(cell)):
-            if lap.t == rounds(cell):
+            if lap.t == last:
                 break
     curves = {"rounds": lap.rounds, "rates": [job.finite(asdict(rate)) for rate in lap.rates]}
     return json.loads(json.dumps(curves))
@@ -110,17 +155,22 @@ def again(cell: Cell) -> dict[str, Any]:
 
 def elsewhere(cell: Cell, made: Mapping[str, Any]) -> list[str]:
     """What decides the bits and is not as it was when a record of that provenance was made."""
-    machine = provenance.hardware(job.device(cell), job.workers(cell))
-    here = {"engine": provenance.engine_digest(), "libraries": provenance.libraries(), "hardware": machine}
-    return [what for what in DECIDING if said(made, ORIGINS[what]) != said(here, ORIGINS[what])]
+    engine = ["engine"] if made["engine"] != sources.digest(cell) else []
+    then, now = machine(made), machine_here(cell)
+    return [*engine, *(what for what in now if then[what] != now[what])]
 
 
-def head(cell: Cell, curves: Curves) -> dict[str, Any]:
-    """What a record's curves say of the rounds that a replay runs."""
+def machine_here(cell: Cell) -> dict[str, str]:
+    """The machine that the cell would be run on, as `machine` reads one off a provenance."""
+    hardware = provenance.hardware(job.device(cell), job.workers(cell))
+    return machine({"libraries": provenance.libraries(), "hardware": hardware})
+
+
+def head(cell: Cell, curves: Curves, last: int) -> dict[str, Any]:
+    """What a record's curves say of its rounds up to the last that a replay runs; of averages, of both ends of θ."""
     if isinstance(cell, Interpolation):
         ends = {key: [curves[key][0], curves[key][-1]] for key in ("theta", "train_loss")}
         return ends | {"parents": curves["parents"]}
-    last = rounds(cell)
     n = sum(t <= last for t in curves["rounds"])
     rates: list[dict[str, Any]] = [
         {key: kept[:n] if isinstance(kept, list) else kept for key, kept in rate.items()} for rate in curves["rates"]
@@ -148,7 +198,7 @@ def pairs(cell: Cell, curves: Curves, found: Curves) -> Iterator[tuple[str, Sequ
     """What is compared elsewhere: "accuracy" or "loss", the record's values, those found; ValueError where none can."""
     if isinstance(cell, Interpolation):
         for key in ("train_loss", "parents"):
-            yield "loss", head(cell, curves)[key], found[key]
+            yield "loss", head(cell, curves, 1)[key], found[key]
         return
     if curves["rounds"][:1] != found["rounds"][:1]:
         raise ValueError("evaluated in another round")

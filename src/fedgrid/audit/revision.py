@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from fedgrid import files
 from fedgrid.grid.artefacts import NOT_ARTEFACTS, Artefact, artefact
-from fedgrid.run import record
-from fedgrid.run.provenance import engine_sources, pinned
+from fedgrid.run import record, syntax
+from fedgrid.run.provenance import pinned
 
 KEPT = re.compile(r"(params/[^/]+\.yaml|results/cells/.+\.json|src/fedgrid/.+\.py|constraints\.txt)")
 SOURCES = Path("src/fedgrid")
@@ -44,7 +44,7 @@ class Revision:
     artefacts: Mapping[str, Artefact]
     records: Mapping[str, Made]
     params: Mapping[str, Mapping[str, Any]]  # datasets.yaml and paper.yaml
-    engine: Mapping[str, bytes]  # the sources that a curve depends on, by their path within the package
+    modules: Mapping[str, str]  # digests of what the sources compute, by their path within the package
     versions: Mapping[str, str]  # of LIBRARIES, as constraints.txt has them
     unread: tuple[str, ...]
     broken: frozenset[str]  # params files that are there and cannot be read
@@ -96,29 +96,41 @@ def read(name: str, shown: str, folder: Path) -> Revision:
     artefacts, failed = readable(lambda place: artefact(place.stem, place.parent), own)
     params, others = readable(files.mapping, [place for place in declared if place not in own])
     records, damaged = readable(made, sorted((folder / record.CELLS).glob("*/*.json")))
-    unread = [" ".join(says.replace(f"{folder}/", "").split()) for says in [*failed, *others, *damaged]]
+    written = sorted(set((folder / SOURCES).rglob("*.py")) - set((folder / SOURCES).rglob("__init__.py")))
+    modules, foreign = readable(module, written, lambda place: place.relative_to(folder / SOURCES).as_posix())
+    unread = [" ".join(says.replace(f"{folder}/", "").split()) for says in [*failed, *others, *damaged, *foreign]]
     return Revision(
         name=name,
         commit=shown,
         artefacts=artefacts,
         records=records,
         params=params,
-        engine=engine_sources(folder / SOURCES),
+        modules=modules,
         versions={one: pin for one, pin in pinned(folder / "constraints.txt").items() if one in LIBRARIES},
         unread=tuple(f"{name}:{says}" for says in unread),
         broken=frozenset(place.stem for place in declared) - {*artefacts, *params},
     )
 
 
-def readable(what: Callable[[Path], Any], places: Iterable[Path]) -> tuple[dict[str, Any], list[str]]:
-    """What each file holds, by its stem; what is wrong with those that cannot be read."""
+def readable(
+    what: Callable[[Path], Any], places: Iterable[Path], key: Callable[[Path], str] = lambda place: place.stem
+) -> tuple[dict[str, Any], list[str]]:
+    """What each file holds, by its key; what is wrong with those that cannot be read."""
     found, failed = {}, []
     for place in places:
         try:
-            found[place.stem] = what(place)
+            found[key(place)] = what(place)
         except ValueError as error:
             failed.append(str(error))
     return found, failed
+
+
+def module(place: Path) -> str:
+    """The digest of what the module at that path computes; ValueError naming it where it is no Python."""
+    try:
+        return syntax.digest(place.read_bytes())
+    except SyntaxError as error:
+        raise ValueError(f"{place}: not readable as Python: {error}") from error
 
 
 def made(place: Path) -> Made:

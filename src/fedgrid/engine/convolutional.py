@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from fedgrid.engine.layers import MNIST_START, Shape, Start, Weightless, Weights, subtract_product
+from fedgrid.engine.layers import MNIST_START, Normalisation, Shape, Start, Weightless, Weights, subtract_product
 
 PRODUCTS = 256  # that fill a GPU, whose processors are a hundred or so
 
@@ -142,7 +142,7 @@ class MaxPool(Weightless):
 
 
 @dataclass(frozen=True)
-class LocalResponse(Weightless):
+class LocalResponse(Normalisation):
     """TensorFlow's local response normalisation, x · (bias + alpha · Σ x²)^−beta, the sum over channels within radius.
 
     Krizhevsky et al. 2012, section 3.3; the defaults are those of TensorFlow's CIFAR-10 tutorial.

@@ -73,7 +73,7 @@ class Module:
 
     def __repr__(self) -> str:
         shape = f"unroll={self.unroll}" if self.unroll > 1 else f"inputs={self.inputs}"
-        return f"Module({self.name}, classes={self.classes}, {shape})"
+        return f"Module({self.make.__qualname__}, classes={self.classes}, {shape})"
 
     def made(self, seed: int) -> nn.Module:
         """The module with the weights that it gives itself, by that seed alone; ValueError where it is none."""
@@ -97,6 +97,10 @@ class Module:
     def shapes(self) -> dict[str, Shape]:
         """The shapes of its parameters, by name."""
         return {name: tuple(one.shape) for name, one in self.empty.named_parameters()}
+
+    @property
+    def parts(self) -> Sequence[object]:
+        return self, self.make
 
     @cached_property
     def parameters(self) -> int:

@@ -48,6 +48,10 @@ class Weightless:
     flops = 0
 
 
+class Normalisation(Weightless):
+    """A layer that normalises its input, and that a model can do without: the setting `lrn` leaves it out."""
+
+
 threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 

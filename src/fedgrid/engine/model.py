@@ -10,11 +10,11 @@ from functools import cached_property
 from math import prod
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from fedgrid.engine.convolutional import LocalResponse
-from fedgrid.engine.layers import Layer, Linear, Shape, View
+from fedgrid.engine.layers import Layer, Linear, Normalisation, Shape, View
 
 Weights = list[list[Tensor]]  # (R, *shape) each, those of a layer together
 
@@ -38,6 +38,10 @@ class Model(Protocol):
     @property
     def classes(self) -> int:
         """How many classes there are; of texts, how many characters or words."""
+
+    @property
+    def parts(self) -> Sequence[object]:
+        """What it is made of, each written in a module of its own or of others: layers, or what makes an nn.Module."""
 
     @property
     def parameters(self) -> int:
@@ -71,6 +75,9 @@ class Model(Protocol):
 
         weights: R of each; lr: (R,), η of each replica.
         """
+
+    def drawn(self, rng: np.random.Generator) -> Tensor | None:
+        """w_0 as the model draws it itself, float64 (parameters,); None of one whose weights are drawn for it."""
 
     def activations(self, weights: Weights, x: Tensor) -> int:
         """How many numbers the forward pass of those inputs, of one example, makes and keeps."""
@@ -111,6 +118,10 @@ class Layered:
         last = self.layers[-1]
         assert isinstance(last, Linear)
         return last.outputs
+
+    @property
+    def parts(self) -> Sequence[object]:
+        return self.layers
 
     @property
     def parameters(self) -> int:
@@ -160,6 +171,9 @@ class Layered:
             if isinstance(layer, Linear) and layer.penalty
         ]
 
+    def drawn(self, rng: np.random.Generator) -> Tensor | None:
+        return None
+
     def activations(self, weights: Weights, x: Tensor) -> int:
         counted = 0
         for layer, mine in zip(self.layers, weights, strict=True):
@@ -169,7 +183,7 @@ class Layered:
         return counted
 
     def variant(self, lrn: bool, l2: bool) -> "Layered":
-        layers = [layer for layer in self.layers if lrn or not isinstance(layer, LocalResponse)]
+        layers = [layer for layer in self.layers if lrn or not isinstance(layer, Normalisation)]
         if not l2:
             layers = [replace(layer, penalty=0.0) if isinstance(layer, Linear) else layer for layer in layers]
         return replace(self, layers=tuple(layers))

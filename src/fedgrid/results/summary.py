@@ -53,16 +53,25 @@ def measured(entry: Entry) -> dict[str, float]:
     return {key: float(f"{value:.4g}") for key, value in values.items() if value is not None}
 
 
-def readme(text: str, artefacts: list[Artefact], records: Mapping[str, Any]) -> str:
-    """A document with each table between its marks, `<!-- table4 -->` and `<!-- /table4 -->`, made anew."""
+def readme(text: str, artefacts: list[Artefact], records: Mapping[str, Any], replayed: str) -> str:
+    """A document with each table between its marks made anew, and what was replayed, between marks of that name."""
     for artefact in artefacts:
-        start, end = f"<!-- {artefact.name} -->", f"<!-- /{artefact.name} -->"
-        if artefact.table and end in text.partition(start)[2]:
-            before, rest = text.split(start, 1)
-            after = rest.split(end, 1)[1]
-            table = tables.markdown(artefact, entries(artefact, records))
-            text = f"{before}{start}\n\n{table}\n{end}{after}"
-    return text
+        if artefact.table and marks(artefact.name)[1] in text:
+            text = between(text, artefact.name, tables.markdown(artefact, entries(artefact, records)))
+    return between(text, "replays", f"{replayed}\n")
+
+
+def between(text: str, name: str, content: str) -> str:
+    """The text with that content between the marks of that name, where it has them."""
+    start, end = marks(name)
+    before, begun, rest = text.partition(start)
+    _, ended, after = rest.partition(end)
+    return f"{before}{start}\n\n{content}\n{end}{after}" if begun and ended else text
+
+
+def marks(name: str) -> tuple[str, str]:
+    """What stands before and behind a part of a document that is made: `<!-- table4 -->` and `<!-- /table4 -->`."""
+    return f"<!-- {name} -->", f"<!-- /{name} -->"
 
 
 def report(artefacts: Sequence[Artefact], records: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from fedgrid.engine.precision import PRECISIONS
 from fedgrid.grid.cells import Cell, Interpolation, Race
 from fedgrid.partitions import Division, Partition
 from fedgrid.rng import stream
-from fedgrid.run import checkpoint, interpolation, locks, provenance, race, record
+from fedgrid.run import checkpoint, interpolation, locks, provenance, race, record, sources
 from fedgrid.tasks import TASKS
 from fedgrid.tasks.datasets import DATASETS, ENCODED, RAW, Dataset
 
@@ -107,7 +107,7 @@ def identity(cell: Cell, dataset: Dataset, drawn: Partition) -> dict[str, str]:
     """What makes two races the same race."""
     return {
         "name": cell.name,
-        "engine": provenance.engine_digest(),
+        "engine": sources.digest(cell),
         "data": dataset.digest,
         "partition": drawn.digest,
         "torch": torch.__version__,

@@ -1,4 +1,4 @@
-"""Where a number comes from: commit, engine sources, libraries and hardware of this process."""
+"""Where a number comes from: commit, libraries and hardware of this process."""
 
 import hashlib
 import os
@@ -13,25 +13,6 @@ import torch
 import yaml
 
 PACKAGE = Path(__file__).parents[1]
-# The modules that a curve depends on. Reports, progress and files may change without moving a number.
-ENGINE = (
-    *("rng", "curves", "run/race", "run/interpolation"),
-    *("algorithms/*", "partitions/*", "engine/*", "tasks/*", "tasks/datasets/*"),
-)
-
-
-def engine_sources(package: Path) -> dict[str, bytes]:
-    """The sources that a curve depends on, by their path within the package, sorted."""
-    found = sorted(path for pattern in ENGINE for path in package.glob(f"{pattern}.py"))
-    return {path.relative_to(package).as_posix(): path.read_bytes() for path in found}
-
-
-def engine_digest(sources: Mapping[str, bytes] | None = None) -> str:
-    """sha256 over the names and contents of those engine sources, of this package's unless told, in hexadecimal."""
-    digest = hashlib.sha256()
-    for path, content in (engine_sources(PACKAGE) if sources is None else sources).items():
-        digest.update(f"{path} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
 
 
 def git(*arguments: str) -> str | None:

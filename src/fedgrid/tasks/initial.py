@@ -7,9 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedgrid.engine.convolutional import Conv2d
-from fedgrid.engine.functional import Module
-from fedgrid.engine.layers import Linear, Start
+from fedgrid.engine.layers import MNIST_START
 from fedgrid.engine.model import Layered, Model
 
 
@@ -46,12 +44,12 @@ def initial_weights(model: Model, init: str, rng: np.random.Generator) -> Tensor
     """w_0: float64 (parameters,), drawn layer by layer in the way that INITS names, or by the module itself."""
     if init not in inits(model):
         raise ValueError(f"init is {init}; for {model} it must be {' or '.join(inits(model))}")
-    if isinstance(model, Module):
-        return model.drawn(rng)
+    if (itself := model.drawn(rng)) is not None:
+        return itself
     assert isinstance(model, Layered)
     drawn: list[np.ndarray] = []
     for layer in model.layers:
-        own = layer.tutorial if init == "tutorial" and isinstance(layer, Conv2d | Linear) else Start()
+        own = getattr(layer, "tutorial", MNIST_START) if init == "tutorial" else MNIST_START
         for shape, fans in zip(layer.shapes, layer.fans, strict=True):
             if fans and own.deviation:
                 drawn.append(truncated_normal(shape, rng) * own.deviation)

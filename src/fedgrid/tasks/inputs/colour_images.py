@@ -1,40 +1,10 @@
-"""How stored examples become a model's inputs, on the device: what the paper's section 3 does, or is silent about."""
-
-from collections.abc import Callable
+"""Colour images: CIFAR-10 as TensorFlow's tutorial has it, distorted at random in training."""
 
 import torch
 from torch import Tensor
 
 from fedgrid.engine.examples import Inputs
 from fedgrid.tasks.datasets import Dataset
-
-Scale = Callable[[Tensor], Tensor]
-
-
-def unit(data: Dataset, dtype: torch.dtype) -> Scale:
-    """Pixels to 0..1; measurements, whose white is 1, as they are."""
-    return lambda x: x.to(dtype, copy=True).div_(data.white)
-
-
-def standard(data: Dataset, dtype: torch.dtype) -> Scale:
-    """Pixels to mean 0 and variance 1 over the whole training set."""
-    mean, std = float(data.train_x.mean()), float(data.train_x.std())
-    return lambda x: x.to(dtype, copy=True).sub_(mean).div_(std)
-
-
-# How stored grey pixels are scaled; the paper is silent.
-SCALINGS: dict[str, Callable[[Dataset, torch.dtype], Scale]] = {"unit": unit, "standard": standard}
-
-
-def grey(data: Dataset, scaling: str, dtype: torch.dtype) -> Inputs:
-    """Grey images, each a row of pixels, or measurements."""
-    return Inputs(SCALINGS[scaling](data, dtype))
-
-
-def text(data: Dataset, scaling: str, dtype: torch.dtype) -> Inputs:
-    """Characters or words, int64; 0, the unknown word's place, where there is none: nothing is learnt there."""
-    return Inputs(lambda x: x.long().clamp_(min=0))
-
 
 SIZE, CROP = 32, 24  # height and width of CIFAR-10's images, and of what the model sees of them
 BRIGHTNESS = 63.0  # of 255, at most
