@@ -20,6 +20,7 @@ def fetch(names: list[str]) -> None:
     """Bring datasets' files to data/raw, each checked against its sha256."""
     from fedgrid.tasks.fetch import fetch as bring
 
+    artefacts.extend_all()
     for name in names:
         for path in bring(name):
             print(path)

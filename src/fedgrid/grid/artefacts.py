@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedgrid import files
+from fedgrid import extensions, files
 from fedgrid.grid.cells import KINDS, Cell, grid
 from fedgrid.grid.layouts import LAYOUTS, check_layouts
 
@@ -49,6 +49,7 @@ def artefact(name: str, folder: Path = PARAMS, within: tuple[str, ...] = ()) -> 
         raise ValueError(f"{path}: no such artefact; there are {', '.join(artefact_names(folder))}") from None
     try:
         check(declared)
+        extend(declared)
         if name in within:
             raise ValueError(f"cells_of goes in a circle: {' → '.join((*within, name))}")
         cells = declared_cells(declared, folder, (*within, name))
@@ -61,7 +62,7 @@ def artefact(name: str, folder: Path = PARAMS, within: tuple[str, ...] = ()) -> 
 
 def check(declared: Mapping[str, Any]) -> None:
     """ValueError where what a params file declares has not the form of an artefact."""
-    known = {"title", "kind", "cells_of", "cells", "grid", "table", "figure", "paper"}
+    known = {"title", "kind", "cells_of", "cells", "grid", "table", "figure", "paper", "extensions"}
     if unknown := sorted(map(str, set(declared) - known)):
         raise ValueError(f"unknown key {unknown[0]!r}; an artefact has {', '.join(sorted(known))}")
     title = declared.get("title", "untitled")
@@ -84,6 +85,22 @@ def check(declared: Mapping[str, Any]) -> None:
         raise ValueError("grid is empty; it must list at least one row of settings")
     if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
         raise ValueError("grid is not a list of rows, each a mapping of settings")
+
+
+def extend(declared: Mapping[str, Any]) -> None:
+    """Loads the extensions that a params file names."""
+    for name in extensions.names(declared.get("extensions", [])):
+        extensions.load(name)
+
+
+def extend_all(folder: Path = PARAMS) -> None:
+    """Loads the extensions of every params file: one may bring a dataset. ValueError naming the file."""
+    for path in (folder / f"{name}.yaml" for name in artefact_names(folder)):
+        declared = files.mapping(path)
+        try:
+            extend(declared)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def declared_cells(declared: Mapping[str, Any], folder: Path, within: tuple[str, ...]) -> tuple[Cell, ...]:
