@@ -17,6 +17,7 @@ from fedgrid.grid.layouts import LAYOUTS, check_layouts
 
 PARAMS = Path("params")
 NOT_ARTEFACTS = ("datasets", "paper")
+PAPER, OWN = "paper", "campaign"  # what all artefacts of the paper are called together, and all of one's own folder
 NAME = r"\w[\w-]*"  # of an artefact: it stands in paths, in rules' shell lines and in patterns
 
 
@@ -39,6 +40,8 @@ def artefact(name: str, folder: Path = PARAMS, within: tuple[str, ...] = ()) -> 
     `within` names the artefacts whose cells_of led here.
     """
     path = folder / f"{name}.yaml"
+    if name == OWN:
+        raise ValueError(f"{path}: all artefacts together are called {OWN}; rename it")
     if not re.fullmatch(NAME, name):
         raise ValueError(
             f"{folder}: {name!r} is no name of an artefact; rename it: letters, digits, _ and -, the first no -"
@@ -113,6 +116,17 @@ def declared_cells(declared: Mapping[str, Any], folder: Path, within: tuple[str,
 def artefact_names(folder: Path = PARAMS) -> list[str]:
     """Every artefact that the folder declares, sorted."""
     return sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in NOT_ARTEFACTS)
+
+
+def main_names(folder: Path = PARAMS) -> list[str]:
+    """The artefacts that are made, sealed and judged together: the paper's or, in a folder without any of it, all."""
+    names = artefact_names(folder)
+    return [name for name in names if artefact(name, folder).paper] or names
+
+
+def main_name(folder: Path = PARAMS) -> str:
+    """What those are called together."""
+    return PAPER if any(artefact(name, folder).paper for name in artefact_names(folder)) else OWN
 
 
 def all_cells(folder: Path = PARAMS) -> dict[str, Cell]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from fedgrid import files
+from fedgrid import files, shipped
 from fedgrid.grid import paper
 from fedgrid.grid.artefacts import Artefact
 from fedgrid.grid.cells import Cell, Race
@@ -48,7 +48,7 @@ class Cost:
 
 def training_examples(dataset: str, declared: Path = DATASETS) -> int:
     """How many training examples the dataset has, as params/datasets.yaml says; ValueError where it does not."""
-    match files.mapping(declared).get(dataset):
+    match files.mapping(shipped.found(declared)).get(dataset):
         case {"train": int() as train} if train > 0:
             return train
     raise ValueError(f"{declared}: {dataset} must have train, its number of training examples")

@@ -26,12 +26,14 @@ from typing import Any
 import pooch
 import requests
 
+from fedgrid import shipped
 from fedgrid.files import arrays, mapping, sha256, whole
 from fedgrid.tasks.datasets import corpora, digits
 
 EMBEDDED: dict[str, Callable[[Path], None]] = {"scikit-learn": digits.extract, "fedgrid": corpora.generate}
 Pinned = str | dict[str, str]  # sha256, or the md5 of each member of an archive
 UNPINNED = "unpinned"  # in place of a sha256 that is not known yet
+DECLARED = Path("params/datasets.yaml")
 NAME = r"\w[\w.-]*"  # of a dataset, a file or a member
 PIECE, MOST = 2**20, 2**10  # bytes read at once of an archive not yet known, and how many times at most: 1 GiB
 WEB = ("http://", "https://")
@@ -40,7 +42,7 @@ PAUSE = 1.0  # seconds before the second attempt; twice that before the third
 TIMEOUT = (3, 10)  # seconds to connect to one of a host's addresses (there may be a dozen), and between two reads
 
 
-def fetch(name: str, raw: Path = Path("data/raw"), declared: Path = Path("params/datasets.yaml")) -> list[Path]:
+def fetch(name: str, raw: Path = Path("data/raw"), declared: Path = DECLARED) -> list[Path]:
     """The files of a dataset under raw/<dataset>, whole and checked; ValueError, in one line, where one can't be had.
 
     name: the dataset, or one file of it as <dataset>/<file>. What is there and right keeps its modification time.
@@ -55,12 +57,17 @@ def fetch(name: str, raw: Path = Path("data/raw"), declared: Path = Path("params
     return [bring(raw / dataset / one, files[one], sources) for one in ([file] if file else files)]
 
 
+def files_of(dataset: str) -> list[str]:
+    """The names of the dataset's files."""
+    return list(read(DECLARED, dataset)[1])
+
+
 def read(declared: Path, name: str) -> tuple[list[str], dict[str, Pinned]]:
     """The dataset's sources, and its files with what is pinned; ValueError where they are not declared, or badly."""
     try:
-        table = mapping(declared)
+        table = mapping(shipped.found(declared))
     except FileNotFoundError:
-        raise ValueError(f"{declared}: there is no such file; run this in the project's root folder") from None
+        raise ValueError(f"{declared}: there is no such file") from None
     if name not in table:
         raise ValueError(f"unknown dataset {name!r}; {declared} has {', '.join(map(str, table))}")
     if not re.fullmatch(NAME, name):
