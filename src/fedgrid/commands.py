@@ -116,7 +116,8 @@ def readme(names: list[str]) -> None:
     from fedgrid.results import summary
 
     found = chosen(names)
-    for path in [path for path in summary.DOCUMENTS if path.is_file()] or summary.DOCUMENTS[:1]:
+    first, *others = summary.DOCUMENTS
+    for path in [first, *filter(Path.is_file, others)]:
         files.write(path, summary.readme(path.read_text(), found, records(found)))
 
 

@@ -7,6 +7,7 @@ group GROUP. It is run as any module that is imported, once in a process, and re
 """
 
 import importlib
+import re
 import sys
 import traceback
 from functools import cache
@@ -21,7 +22,7 @@ FOLDER = Path("extensions")
 PACKAGE = "fedgrid_extensions"  # what the files in FOLDER are modules of
 GROUP = "fedgrid.extensions"
 # Where a traceback is on the way to a user's line, or beyond it.
-LOADING = ("<frozen", str(Path(importlib.__file__).parent), str(Path(__file__).parent))
+LOADING = re.compile(f"importlib|^{re.escape(str(Path(__file__).parent))}/")
 Kept = list[tuple[Registry[Any], dict[str, Any]]]  # each registry with its choices as they were
 
 
@@ -139,7 +140,7 @@ def failure(name: str, error: BaseException) -> str:
     says = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if isinstance(error, SyntaxError):
         return f"{relative(error.filename or name)}, line {error.lineno}: {type(error).__name__}: {error.msg}"
-    own = [one for one in traceback.extract_tb(error.__traceback__) if not one.filename.startswith(LOADING)]
+    own = [one for one in traceback.extract_tb(error.__traceback__) if not LOADING.search(one.filename)]
     of_file = [one for one in own if Path(one.filename).is_relative_to(FOLDER.absolute())]
     for at in (of_file or own)[-1:]:
         return f"{relative(at.filename)}, line {at.lineno}: {says}"

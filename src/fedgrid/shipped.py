@@ -1,4 +1,4 @@
-"""What comes with fedgrid beside its modules: the workflow, its profiles, and the params files that belong to nobody's own.
+"""What comes with fedgrid beside its modules: the workflow, its profiles, and params files that are everyone's.
 
 In a clone they lie in its root, where a reader looks for them; a wheel takes them along (pyproject.toml says which).
 """

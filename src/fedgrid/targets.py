@@ -1,4 +1,4 @@
-"""The files that the workflow makes, and what it makes them from, as its rules name them. Nothing here is read or written."""
+"""The files that the workflow makes, and what from, as its rules name them. Nothing is read or written here."""
 
 from collections.abc import Iterable
 
