@@ -1,12 +1,15 @@
 """What all tests share."""
 
 import socket
+import sys
 import threading
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from fedgrid import extensions
+from fedgrid.registry import REGISTRIES
 from tests import handmade
 from tests.hosts import Host
 
@@ -20,6 +23,17 @@ settings.load_profile("untimed")
 def pytest_collection_modifyitems(items):
     """The workflow's laws first: where a core takes a file, the longest should not be begun last."""
     items.sort(key=lambda item: item.path.parent.name != "workflow")
+
+
+@pytest.fixture(autouse=True)
+def own_extensions():
+    """Each test loads extensions of its own: none is left to the next."""
+    kept = [(registry, dict(registry)) for registry in REGISTRIES]
+    yield
+    extensions.restore(kept)
+    extensions.load.cache_clear()
+    for name in [name for name in sys.modules if name.startswith(extensions.PACKAGE)]:
+        del sys.modules[name]
 
 
 @pytest.fixture

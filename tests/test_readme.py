@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fedgrid.__main__ import VERBS
-from fedgrid.commands import paper_names, replayed
-from fedgrid.grid.artefacts import all_cells, artefact, artefact_names
+from fedgrid.commands import replayed
+from fedgrid.grid.artefacts import all_cells, artefact, artefact_names, main_names
 from fedgrid.results import figures, summary, tables
 from fedgrid.run import record
 
@@ -40,7 +40,7 @@ def is_made(path, content, verb):
 
 
 def test_the_paper_s_artefacts_are_those_the_command_line_takes():
-    assert paper_names() == PAPER
+    assert main_names() == PAPER
 
 
 @pytest.mark.parametrize("name", [name for name in PAPER if artefact(name, DECLARED).table])

@@ -18,8 +18,7 @@ from fedgrid.__main__ import main
 from fedgrid.audit import Finding
 from fedgrid.audit.explain import explain
 from fedgrid.audit.report import page
-from fedgrid.commands import paper_names
-from fedgrid.grid.artefacts import artefact
+from fedgrid.grid.artefacts import artefact, main_names
 from fedgrid.results.rounds_to_target import NOT_RUN, entries
 from fedgrid.run import record
 from tests import handmade
@@ -218,7 +217,7 @@ def test_the_committed_page_has_every_committed_record_as_it_is(monkeypatch):
     """Its numbers come from these records: whether the rest is up to date would take as long as the audit."""
     monkeypatch.chdir(ROOT)
     text = Path("results/report.html").read_text()
-    for name in {cell.name for one in paper_names() for cell in artefact(one).cells}:
+    for name in {cell.name for one in main_names() for cell in artefact(one).cells}:
         if (path := record.path(name)).is_file():
             stale = f"{path} is not in results/report.html: run `python -m fedgrid report` and commit what changes"
             assert path.as_posix() in text and hashlib.sha256(path.read_bytes()).hexdigest() in text, stale

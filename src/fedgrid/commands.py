@@ -20,6 +20,7 @@ def fetch(names: list[str]) -> None:
     """Bring datasets' files to data/raw, each checked against its sha256."""
     from fedgrid.tasks.fetch import fetch as bring
 
+    artefacts.extend_all()
     for name in names:
         for path in bring(name):
             print(path)
@@ -116,7 +117,8 @@ def readme(names: list[str]) -> None:
     from fedgrid.results import summary
 
     found, proof = chosen(names), replayed()
-    for path in summary.DOCUMENTS:
+    first, *others = summary.DOCUMENTS
+    for path in [first, *filter(Path.is_file, others)]:
         files.write(path, summary.readme(path.read_text(), found, records(found), proof))
 
 
@@ -145,7 +147,7 @@ def publish(names: list[str]) -> None:
 
     # one publisher of a checkout at a time: two would lay out a fresh mlflow.db together
     with locks.alone(Path("mlflow.db.lock")):
-        counts = publishing.publish_artefacts(names or paper_names(), artefacts.PARAMS, record.CELLS, FIGURES)
+        counts = publishing.publish_artefacts(names or artefacts.main_names(), artefacts.PARAMS, record.CELLS, FIGURES)
     print(f"MLflow: {counts.created} runs created, {counts.replaced} replaced, {counts.kept} kept")
 
 
@@ -213,9 +215,9 @@ def manifest(names: list[str]) -> None:
     from fedgrid.audit import manifest as manifests
 
     sealed = campaign(names)
-    if sealed.name != sealed.seal:
-        raise ValueError(f"{' '.join(names)}: sealed with all of the paper's records, by `{sealed.sealing}`")
     place = manifests.path(sealed.seal)
+    if sealed.name != sealed.seal:
+        raise ValueError(f"{' '.join(names)}: sealed in {place} with others, by `{sealed.sealing}`")
     files.write(place, manifests.seal(place, map(sealed.path, sealed.cells)))
     print(place)
 
@@ -249,14 +251,9 @@ def diff(names: list[str]) -> None:
     print(compare(*map(revision, names)))
 
 
-def paper_names() -> list[str]:
-    """The artefacts of the paper, which every verb takes where none is named."""
-    return [name for name in artefacts.artefact_names() if artefacts.artefact(name).paper]
-
-
 def chosen(names: list[str]) -> list[Artefact]:
-    """The artefacts of those names."""
-    return [artefacts.artefact(name) for name in names or paper_names()]
+    """The artefacts of those names; where none is named, the paper's or, in a folder without any of it, all."""
+    return [artefacts.artefact(name) for name in names or artefacts.main_names()]
 
 
 def campaign(names: list[str]) -> "Campaign":
@@ -264,7 +261,7 @@ def campaign(names: list[str]) -> "Campaign":
     from fedgrid.audit import Campaign
 
     declared = frozenset(artefacts.all_cells())
-    return Campaign(tuple(chosen(names)), declared=declared, name="-".join(names) or "paper")
+    return Campaign(tuple(chosen(names)), declared=declared, name="-".join(names) or artefacts.main_name())
 
 
 def replayed() -> str:

@@ -9,11 +9,11 @@ rule run:
     log:
         "logs/cells/{task}/{cell}.log",
     group:
-        pack
+        lambda wildcards: CLUSTER.pack(CELLS[wildcards.cell])
     resources:
         cell=1,
-        gpu=gpus,
-        runtime=walltime,
-        mem_mb=memory,
+        gpu=lambda wildcards: CLUSTER.gpus(CELLS[wildcards.cell]),
+        runtime=lambda wildcards, attempt: CLUSTER.minutes(CELLS[wildcards.cell], attempt),
+        mem_mb=lambda wildcards, attempt: CLUSTER.megabytes(CELLS[wildcards.cell], attempt),
     shell:
         "python -m fedgrid run {wildcards.cell} 2>&1 | tee {log}"

@@ -17,7 +17,7 @@ rule encode:
     input:
         lambda wildcards: ancient(raw_files(wildcards.dataset)),
     output:
-        multiext("data/encoded/{dataset}/", *words.FILES),
+        multiext("data/encoded/{dataset}/", *targets.ENCODED),
     log:
         "logs/encode/{dataset}.log",
     shell:

@@ -18,10 +18,10 @@ rule publish:
         "python -m fedgrid publish {wildcards.artefact} 2>&1 | tee {log} || [ $? = 75 ] && cp {log} {output}.partial && mv {output}.partial {output}"
 
 
-# The paper's records and whichever else are there. The store knows what it lacks, so it is asked each time.
+# The campaign's records and whichever else are there. The store knows what it lacks, so it is asked each time.
 rule mlflow:
     input:
-        [records(name) + outputs(name) for name in PAPER],  # not ancient: see `audit`
+        [records(name) + outputs(name) for name in MAIN],  # not ancient: see `audit`
     log:
         "logs/publish.log",
     retries: 0

@@ -5,8 +5,8 @@ localrules:
 
 rule report_page:
     input:
-        [results(name) for name in PAPER],
-        ancient("results/manifests/paper.sha256"),
+        [results(name) for name in MAIN],
+        ancient(f"results/manifests/{CAMPAIGN}.sha256"),
     output:
         "results/report.html",
     log:

@@ -6,11 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fedgrid.grid.artefacts import Artefact
+from fedgrid.audit import manifest
+from fedgrid.grid.artefacts import OWN, PAPER, Artefact
 from fedgrid.grid.cells import Cell
 from fedgrid.run import record
-
-PAPER = "paper"
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Campaign:
     artefacts: tuple[Artefact, ...]
     folder: Path = record.CELLS
     declared: frozenset[str] = frozenset()  # names of all cells that any artefact declares
-    name: str = PAPER  # or its artefacts' names, joined by "-"
+    name: str = PAPER  # or, in a folder without the paper's artefacts, OWN; or its artefacts' names, joined by "-"
 
     @cached_property
     def cells(self) -> dict[str, Cell]:
@@ -60,11 +59,16 @@ class Campaign:
 
     @property
     def seal(self) -> str:
-        """The name of the manifest that seals it: where all of it is the paper's, the paper's."""
-        return PAPER if all(artefact.paper for artefact in self.artefacts) else self.name
+        """The name of the manifest that seals it: where all of it is the paper's, the paper's.
+
+        In a folder of one's own, an artefact without a manifest of its own is sealed with all others.
+        """
+        if all(artefact.paper for artefact in self.artefacts):
+            return PAPER
+        return OWN if manifest.path(OWN).is_file() and not manifest.path(self.name).is_file() else self.name
 
     @property
     def sealing(self) -> str:
         """The command that seals its records."""
-        names = [] if self.seal == PAPER else [artefact.name for artefact in self.artefacts]
+        names = [] if self.seal in (PAPER, OWN) else [artefact.name for artefact in self.artefacts]
         return " ".join(["python -m fedgrid manifest", *names])

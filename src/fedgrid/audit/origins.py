@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fedgrid import files
-from fedgrid.audit.campaign import PAPER, Campaign, Finding
+from fedgrid.audit.campaign import Campaign, Finding
+from fedgrid.grid.artefacts import PAPER
 from fedgrid.grid.cells import Cell
 from fedgrid.partitions.partition import Partition
 from fedgrid.results import replays

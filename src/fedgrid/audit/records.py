@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from fedgrid.audit.campaign import PAPER, Campaign, Finding
+from fedgrid.audit.campaign import Campaign, Finding
+from fedgrid.grid.artefacts import OWN, PAPER
 
 
 def damaged(campaign: Campaign) -> Iterator[Finding]:
@@ -23,8 +24,8 @@ def missing(campaign: Campaign) -> Iterator[Finding]:
 
 
 def undeclared(campaign: Campaign) -> Iterator[Finding]:
-    """Every record in the tasks' folders has a declaration; of the paper's campaign, in all folders."""
-    tasks = {"*"} if campaign.name == PAPER else {cell.task for cell in campaign.cells.values()}
+    """Every record in the tasks' folders has a declaration; where no artefact was named, in all folders."""
+    tasks = {"*"} if campaign.name in (PAPER, OWN) else {cell.task for cell in campaign.cells.values()}
     for place in sorted(place for task in tasks for place in campaign.folder.glob(f"{task}/*.json")):
         if place.stem not in campaign.declared:
             yield Finding("undeclared", place.stem, f"{place}: no artefact in params/ declares this record")

@@ -8,7 +8,8 @@ import yaml
 
 from fedgrid import files
 from fedgrid.audit import manifest
-from fedgrid.audit.campaign import PAPER, Campaign, Finding
+from fedgrid.audit.campaign import Campaign, Finding
+from fedgrid.grid.artefacts import PAPER
 
 LOCK = Path("dvc.lock")
 

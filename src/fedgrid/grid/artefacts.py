@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedgrid import files
+from fedgrid import extensions, files
 from fedgrid.grid.cells import KINDS, Cell, grid
 from fedgrid.grid.layouts import LAYOUTS, check_layouts
 
 PARAMS = Path("params")
 NOT_ARTEFACTS = ("datasets", "paper")
+PAPER, OWN = "paper", "campaign"  # what all artefacts of the paper are called together, and all of one's own folder
 NAME = r"\w[\w-]*"  # of an artefact: it stands in paths, in rules' shell lines and in patterns
 
 
@@ -39,6 +40,8 @@ def artefact(name: str, folder: Path = PARAMS, within: tuple[str, ...] = ()) -> 
     `within` names the artefacts whose cells_of led here.
     """
     path = folder / f"{name}.yaml"
+    if name == OWN:
+        raise ValueError(f"{path}: all artefacts together are called {OWN}; rename it")
     if not re.fullmatch(NAME, name):
         raise ValueError(
             f"{folder}: {name!r} is no name of an artefact; rename it: letters, digits, _ and -, the first no -"
@@ -49,6 +52,7 @@ def artefact(name: str, folder: Path = PARAMS, within: tuple[str, ...] = ()) -> 
         raise ValueError(f"{path}: no such artefact; there are {', '.join(artefact_names(folder))}") from None
     try:
         check(declared)
+        extend(declared)
         if name in within:
             raise ValueError(f"cells_of goes in a circle: {' → '.join((*within, name))}")
         cells = declared_cells(declared, folder, (*within, name))
@@ -61,7 +65,7 @@ def artefact(name: str, folder: Path = PARAMS, within: tuple[str, ...] = ()) -> 
 
 def check(declared: Mapping[str, Any]) -> None:
     """ValueError where what a params file declares has not the form of an artefact."""
-    known = {"title", "kind", "cells_of", "cells", "grid", "table", "figure", "paper"}
+    known = {"title", "kind", "cells_of", "cells", "grid", "table", "figure", "paper", "extensions"}
     if unknown := sorted(map(str, set(declared) - known)):
         raise ValueError(f"unknown key {unknown[0]!r}; an artefact has {', '.join(sorted(known))}")
     title = declared.get("title", "untitled")
@@ -86,6 +90,22 @@ def check(declared: Mapping[str, Any]) -> None:
         raise ValueError("grid is not a list of rows, each a mapping of settings")
 
 
+def extend(declared: Mapping[str, Any]) -> None:
+    """Loads the extensions that a params file names."""
+    for name in extensions.names(declared.get("extensions", [])):
+        extensions.load(name)
+
+
+def extend_all(folder: Path = PARAMS) -> None:
+    """Loads the extensions of every params file: one may bring a dataset. ValueError naming the file."""
+    for path in (folder / f"{name}.yaml" for name in artefact_names(folder)):
+        declared = files.mapping(path)
+        try:
+            extend(declared)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
 def declared_cells(declared: Mapping[str, Any], folder: Path, within: tuple[str, ...]) -> tuple[Cell, ...]:
     """The cells of a params file: its own grid, or another artefact's."""
     if "cells_of" in declared:
@@ -96,6 +116,17 @@ def declared_cells(declared: Mapping[str, Any], folder: Path, within: tuple[str,
 def artefact_names(folder: Path = PARAMS) -> list[str]:
     """Every artefact that the folder declares, sorted."""
     return sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in NOT_ARTEFACTS)
+
+
+def main_names(folder: Path = PARAMS) -> list[str]:
+    """The artefacts that are made, sealed and judged together: the paper's or, in a folder without any of it, all."""
+    names = artefact_names(folder)
+    return [name for name in names if artefact(name, folder).paper] or names
+
+
+def main_name(folder: Path = PARAMS) -> str:
+    """What those are called together."""
+    return PAPER if any(artefact(name, folder).paper for name in artefact_names(folder)) else OWN
 
 
 def all_cells(folder: Path = PARAMS) -> dict[str, Cell]:

@@ -4,6 +4,10 @@ Both grow with a job's attempts, up to a bound. A job that runs out of its wallt
 short one costs little; one that is long waits in the queue.
 """
 
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from fedgrid.grid import paper
 from fedgrid.grid.cells import Cell, Race
 from fedgrid.grid.plan import examples_per_round, training_examples
@@ -35,3 +39,43 @@ def megabytes(cell: Cell, gpus: int, attempt: int) -> int:
     """
     weights = 40 * cell.model.parameters * len(cell.lr) / 1e6
     return round(min(attempt, GROWTH) * (1500 + weights + 4000 * gpus))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What the jobs of a run ask of its cluster.
+
+    longest: minutes that a job asks for at most. gpu_tasks: the tasks whose cells take a GPU, all where it is None.
+    packs: how many cells share a job, by the pack's name.
+    """
+
+    longest: int
+    gpu_tasks: Collection[str] | None
+    packs: Mapping[str, int]
+
+    def gpus(self, cell: Cell) -> int:
+        """How many GPUs the cell's job takes, where there are any."""
+        return int(self.gpu_tasks is None or cell.task in self.gpu_tasks)
+
+    def minutes(self, cell: Cell, attempt: int) -> int:
+        """Minutes that the cell's job asks for; the cells of a pack, one after another, get no more than one cell."""
+        share = self.longest // self.packs.get(self.pack(cell) or "", 1)
+        return minutes(cell, self.gpus(cell), attempt, max(share, 1))
+
+    def megabytes(self, cell: Cell, attempt: int) -> int:
+        """Megabytes that the cell's job asks for."""
+        return megabytes(cell, self.gpus(cell), attempt)
+
+    def pack(self, cell: Cell) -> str | None:
+        """The group of short cells that may share one job; None of a long cell."""
+        if minutes(cell, self.gpus(cell), 1) > SHORT:
+            return None
+        return "short_gpu" if self.gpus(cell) else "short"
+
+
+def cluster(config: Mapping[str, Any], packs: Mapping[str, int]) -> Cluster:
+    """The cluster of that configuration of Snakemake's; ValueError where it is none."""
+    longest = config.get("longest", LONGEST)
+    if type(longest) is not int or longest < 1:
+        raise ValueError(f"profiles/slurm/partitions.yaml: longest is {longest!r}; it must be minutes, from 1")
+    return Cluster(longest, config.get("gpu_tasks"), packs)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fedgrid import files
+from fedgrid import files, shipped
 from fedgrid.registry import Registry
 from fedgrid.tasks.datasets import cifar10, digits, mnist, shakespeare, words
 from fedgrid.tasks.datasets.corpora import READERS
@@ -33,9 +33,7 @@ def declared(name: str, path: Path = DECLARED) -> Declaration:
     ValueError where nothing is, both is, or something else than a declaration.
     """
     own = DATASETS[name].declared if name in DATASETS else None
-    if own is None and not path.is_file():
-        raise ValueError(f"{path}: there is no such file; run this in the project's root folder")
-    table = files.mapping(path) if path.is_file() else {}
+    table = files.mapping(shipped.found(path))
     if own is not None and name in table:
         raise ValueError(f"{path}: {name} is declared in the file that registers it, too; take it out of one")
     return own or of_params(name, table, path)
