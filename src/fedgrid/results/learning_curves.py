@@ -5,6 +5,7 @@ to the greatest of them. Both are over the points that all repeats have, so they
 its target or diverged: a mean over those that went on would jump there, and be one of survivors.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
@@ -131,8 +132,12 @@ def telling(peers: Sequence[Cell]) -> list[str]:
 
 
 def fixed(value: Any) -> Any:
-    """A setting's value, a list as a tuple."""
-    return tuple(value) if isinstance(value, list) else value
+    """A setting's value, such that lines can be told apart and sorted by it: B = inf behind all others."""
+    if isinstance(value, list):
+        return tuple(map(fixed, value))
+    if isinstance(value, dict):  # a choice with settings of its own
+        return label(value)
+    return math.inf if value == "inf" else value
 
 
 def algorithm(cell: Cell) -> FedAvg:
