@@ -359,6 +359,15 @@ def test_lines_of_one_setting_look_alike_in_every_panel_and_no_two_in_one_panel_
             assert len(set(seen)) == len(seen), name
 
 
+def test_algorithms_with_settings_of_their_own_are_drawn_and_named(folder):
+    algorithms = "algorithm: [fedavg, {name: fedprox, mu: [0.1, 1.0]}], "
+    (folder / "params/accuracy.yaml").write_text(ACCURACY.replace("B: [inf, 10]", f"{algorithms}B: 10"))
+    found = {cell.name: made(cell, race_curves()) for cell in artefact("accuracy").cells}
+    (legend,) = drawn("accuracy", found).legends
+    names = ["FedAvg", "FedProx (μ = 0.1)", "FedProx (μ = 1)"]
+    assert sorted(text.get_text() for text in legend.get_texts() if "paper" not in text.get_text()) == names
+
+
 def test_the_paper_s_line_is_of_the_same_hue_thinner_lighter_and_marked(records):
     one = artefact("averaging")
     style = next(iter(figures.styles(lines(one, records)).values()))

@@ -15,7 +15,8 @@ from fedgrid.run import record
 ROOT = Path(__file__).parents[1]
 DECLARED = ROOT / "params"
 PAPER = [name for name in artefact_names(DECLARED) if artefact(name, DECLARED).paper]
-DOCUMENTS = [ROOT / "README.md", ROOT / summary.CLAIMS, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), ROOT / summary.CLAIMS, *PAGES]
 PINNED = re.search(r"^matplotlib==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
 STALE = "is not what the records make: run `python -m fedgrid {}` and commit what changes"
 
@@ -81,6 +82,11 @@ def test_every_table_of_the_paper_stands_in_a_document_between_its_marks():
 def test_how_many_records_were_run_again_stands_in_the_readme_between_its_marks():
     text = (ROOT / "README.md").read_text()
     assert text.count("<!-- replays -->") == text.count("<!-- /replays -->") == 1 and replayed() in text
+
+
+def test_the_readme_s_map_names_every_page():
+    map_of_pages = (ROOT / "README.md").read_text().partition("\n## Documents\n")[2].partition("\n## ")[0]
+    assert not [path.name for path in PAGES if f"](docs/{path.name})" not in map_of_pages]
 
 
 def prose(path):

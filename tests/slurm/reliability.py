@@ -8,16 +8,18 @@ from tabulate import tabulate
 PAGE = """\
 # Reliability
 
-Written by `pytest tests/slurm --tries {tries} --reliability docs/reliability.md` from what its tests saw. Each starts a
-campaign of two cells, which share one job of a real SLURM (two nodes on one machine, without accounting), and lets one
-cell finish and the other train on. Then the fault comes. The campaign must end by itself, or be started once more where
-Snakemake was killed or gave up; then both records must be those of an undisturbed campaign, byte for byte but for the
-seconds they took, the finished cell's record the very same file, and no half-written file may lie anywhere.
-Too little memory and a cut download strike at the start, before anything is trained.
+What each fault costs: how many finished records it lost, and how many rounds were trained again. A killed job goes on
+from its last checkpoint; one is written every {seconds} s in these tests, every minute in real use.
 
 {table}
 
-A checkpoint is written every {seconds} s here, every minute in earnest; what came after it is trained again.
+Each test starts two cells that share one job of a real SLURM (two nodes on one machine, without accounting). It lets
+one cell finish while the other trains, and then injects the fault. Too little memory and a cut download strike at the
+start, before anything is trained. Snakemake may be started once more where it was killed or gave up; otherwise
+everything must end by itself. Then both records must be those of an undisturbed run, byte for byte except for the
+seconds they took. The finished cell's record must be the very same file, and no half-written file may lie anywhere.
+
+Written by `pytest tests/slurm --tries {tries} --reliability docs/reliability.md` from what its tests saw.
 """
 HEADERS = ["fault", "how it is injected", "tried", "records lost", "rounds trained again, at most"]
 CHECKPOINT_SECONDS = 1
