@@ -316,8 +316,8 @@ def test_models_that_are_declared_alike_are_one():
     one, same = (Module(TwoLayer, inputs=(12,), classes=CLASSES) for _ in range(2))
     other = Module(Convolutional, inputs=(1, 6, 6), classes=CLASSES)
     assert one == same and hash(one) == hash(same) and one != other
-    assert repr(one) == f"Module({__name__}.TwoLayer, classes=5, inputs=(12,))"
-    assert repr(KINDS["recurrent"][0]) == f"Module({__name__}.Recurrent, classes=6, unroll=5)"
+    assert repr(one) == "Module(TwoLayer, classes=5, inputs=(12,))"
+    assert repr(KINDS["recurrent"][0]) == "Module(Recurrent, classes=6, unroll=5)"
 
 
 # How its weights start
@@ -447,4 +447,4 @@ print(MODULE_2NN, initial_weights(MODULE_2NN, "module", stream(0, "init")).sum()
     command, root = [sys.executable, "-c", code], Path(__file__).parents[1]
     said = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True).stdout
     drawn = initial_weights(MODULE_2NN, "module", stream(0, "init")).sum().item()
-    assert said == f"Module(bench.loops.two_nn, classes=10, inputs=(784,)) {drawn}\n"
+    assert said == f"Module(two_nn, classes=10, inputs=(784,)) {drawn}\n"

@@ -597,7 +597,7 @@ def refusal(function, *arguments):
 
 def test_a_partition_read_is_the_one_that_was_drawn(laid_out):
     for kind in ("iid", "shards"):
-        drawn = job.draw_partition(laid_out.dataset, kind, 50, 0)
+        drawn = job.draw_partition(laid_out.dataset, PARTITIONS[kind](), 50, 0)
         read = job.read_partition(laid_out.partitions / f"digits-{kind}-K50-s0.npz", laid_out.dataset)
         assert read.digest == drawn.digest
         assert [P_k.tolist() for P_k in read] == [P_k.tolist() for P_k in drawn]
@@ -702,6 +702,7 @@ def test_bf16_learns_what_float32_does(run):
 AMONG = """
 import resource, sys
 from pathlib import Path
+from fedgrid.partitions import PARTITIONS
 from fedgrid.run import job
 from fedgrid.grid.cells import cell
 K, folder, raw = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])

@@ -33,7 +33,10 @@ def declared(name: str, path: Path = DECLARED) -> Declaration:
     ValueError where nothing is, both is, or something else than a declaration.
     """
     own = DATASETS[name].declared if name in DATASETS else None
-    table = files.mapping(shipped.found(path))
+    try:
+        table = files.mapping(shipped.found(path))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such file") from None
     if own is not None and name in table:
         raise ValueError(f"{path}: {name} is declared in the file that registers it, too; take it out of one")
     return own or of_params(name, table, path)
