@@ -7,38 +7,49 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fedgrid.engine.layers import Linear
-from fedgrid.engine.model import Model
+from fedgrid.engine.model import Layered
 from fedgrid.grid.cells import cell
 from fedgrid.run import sources
 from fedgrid.run.provenance import PACKAGE
 from fedgrid.run.sources import Sources
 from fedgrid.tasks import TASKS, Task
-from fedgrid.tasks.datasets import DATASETS, mnist
+from fedgrid.tasks.datasets import DATASETS, DatasetInfo, mnist
+from fedgrid.tasks.initial import inits
 
 COMMON = {"K": 50, "E": 1, "B": 10, "lr": 0.1}
 RACE = COMMON | {"C": 0.1, "targets": [], "rounds": 2}
+SHARDS = ("fedprox", "fedavgm")
 CELLS = {
     **{task: cell(RACE | {"task": task, "partition": "iid"}) for task in ("mnist_2nn", "mnist_cnn", "digits_2nn")},
     "cifar": cell(RACE | {"task": "cifar", "partition": "iid"}),
     **{task: cell(RACE | {"task": task, "partition": "natural"}) for task in ("shakespeare", "words_posts")},
+    **{name: cell(RACE | {"task": "mnist_2nn", "partition": "shards", "algorithm": name}) for name in SHARDS},
+    "sgd": cell(RACE | {"task": "mnist_2nn", "partition": "iid", "algorithm": "sgd", "K": 1, "C": 1}),
     "average": cell(COMMON | {"task": "mnist_2nn", "partition": "iid", "shared_start": True}, kind="interpolation"),
 }
-GREY = {"mnist_2nn", "mnist_cnn", "digits_2nn", "average"}
 TEXTS = {"shakespeare", "words_posts"}
+GREY = set(CELLS) - TEXTS - {"cifar"}
 # The modules that a number may depend on, each with the cells that it counts for.
 EVERYWHERE = (
-    *("rng", "curves", "run/race", "algorithms/fedavg", "partitions/partition"),
+    *("rng", "curves", "run/race", "partitions/partition"),
+    *(f"algorithms/{name}" for name in ("batches", "cohorts", "costs", "fedavg", "messages")),
     *("tasks/initial", "tasks/datasets/dataset"),
     *("engine/evaluation", "engine/examples", "engine/federation", "engine/layers", "engine/memory", "engine/model"),
     *("engine/precision", "engine/steps", "engine/workers"),
 )
 REACH = {path: set(CELLS) for path in EVERYWHERE} | {
     "run/interpolation": {"average"},
+    **{f"algorithms/{name}": {name} for name in ("fedprox", "fedavgm", "sgd")},
+    "partitions/cuts": set(CELLS) - TEXTS,
+    "partitions/iid": set(CELLS) - TEXTS - set(SHARDS),
+    "partitions/shards": set(SHARDS),
+    "partitions/natural": TEXTS,
     "engine/convolutional": {"mnist_cnn", "cifar"},
     "engine/recurrent": TEXTS,
     "tasks/inputs/grey_images": GREY,
@@ -237,13 +248,13 @@ def test_another_model_s_layer_changes_the_models_beside_it_alone(tree, digests)
 
 def test_another_model_of_the_same_layers_has_another_digest(monkeypatch):
     before = sources.digest(CELLS["mnist_2nn"])
-    monkeypatch.setitem(TASKS, "mnist_2nn", replace(TASKS["mnist_2nn"], model=Model((Linear(784, 10),))))
+    monkeypatch.setitem(TASKS, "mnist_2nn", replace(TASKS["mnist_2nn"], model=Layered((Linear(784, 10),))))
     assert sources.digest(cell(RACE | {"task": "mnist_2nn", "partition": "iid"})) != before
 
 
 def test_which_of_a_module_s_functions_a_task_chose_is_told(monkeypatch):
     before = sources.digest(CELLS["mnist_2nn"])
-    monkeypatch.setitem(DATASETS, "mnist", mnist.read_idx)
+    monkeypatch.setitem(DATASETS, "mnist", DatasetInfo(mnist.read_idx))
     assert sources.digest(CELLS["mnist_2nn"]) != before
 
 
@@ -262,21 +273,35 @@ def extension(tmp_path, monkeypatch):
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, spec.name, module)
         spec.loader.exec_module(module)
-        model = Model((Linear(64, 10), module.Mine()))
-        monkeypatch.setitem(TASKS, "mine", Task("digits", model))
-        return sources.digest(cell(RACE | {"task": "mine", "partition": "iid"}))
+        monkeypatch.setitem(TASKS, "mine", Task("digits", module.MODEL))
+        (init, *_) = inits(module.MODEL)
+        return sources.digest(cell(RACE | {"task": "mine", "partition": "iid", "init": init}))
 
     return made
 
 
 MINE = """
 from dataclasses import dataclass
+from fedgrid.engine.layers import Linear
+from fedgrid.engine.model import Layered
 from fedgrid.engine.recurrent import Embedding
 
 @dataclass(frozen=True)
 class Mine(Embedding):
     vocabulary: int = 2
     width: int = 3
+
+MODEL = Layered((Linear(64, 10), Mine()))
+"""
+NET = """
+from torch import nn
+from fedgrid.tasks import Module
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(64, 30), nn.ReLU(), nn.Linear(30, 10))
+
+MODEL = Module(Net, inputs=(64,), classes=10)
 """
 
 
@@ -292,10 +317,19 @@ def test_a_file_of_the_user_s_counts_like_one_of_ours(extension, tmp_path, monke
     assert extension(MINE) != before
 
 
+def test_what_is_written_in_an_nn_module_counts(extension):
+    before = extension(NET)
+    assert extension(NET.replace("class Net", "# a net\nclass Net")) == before
+    assert extension(NET.replace("30", "31")) != before
+    assert extension(NET.replace("ReLU", "Tanh")) != before
+
+
 def test_what_has_no_python_file_is_refused_by_its_name(monkeypatch):
-    monkeypatch.setitem(TASKS, "mnist_2nn", replace(TASKS["mnist_2nn"], inputs=len))
-    with pytest.raises(ValueError, match="builtins: it has no Python file"):
-        sources.digest(CELLS["mnist_2nn"])
+    says = {len: "builtins: it has no Python file", partial(len): "no digest can say what it computes"}
+    for inputs, said in says.items():
+        monkeypatch.setitem(TASKS, "mnist_2nn", replace(TASKS["mnist_2nn"], inputs=inputs))
+        with pytest.raises(ValueError, match=said):
+            sources.digest(CELLS["mnist_2nn"])
 
 
 # A package made up: how an import is told.

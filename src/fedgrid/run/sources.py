@@ -23,7 +23,7 @@ from fedgrid.tasks.initial import INITS
 PACKAGE = "fedgrid"
 # What counts of this package, with all that lies below. The rest moves no number: settings stand in the record.
 FLOORS = ("rng", "curves", "algorithms", "partitions", "engine", "tasks", "run.race", "run.interpolation")
-ASIDE = ("tasks.fetch",)
+ASIDE = ("tasks.fetch", "tasks.datasets.declaration")
 
 
 def roots(cell: Cell) -> Iterator[Any]:
@@ -70,10 +70,15 @@ class Sources:
         self.begun: set[Path] = set()  # those whose digests are being made
 
     def line(self, root: Any) -> str:
-        """The digest of the module in which the root is written, and what it is called there."""
+        """The digest of the module in which the root is written, and what it is called there.
+
+        ValueError where what it computes is not all written there, as a functools.partial's is not.
+        """
         if isinstance(root, ModuleType):
             return self.digest(root.__name__)
         named = root if hasattr(root, "__qualname__") else type(root)
+        if named is not root and callable(root):
+            raise ValueError(f"{root!r}: no digest can say what it computes; write it as a function or a class")
         return f"{self.digest(named.__module__)} {named.__qualname__}"
 
     def digest(self, module: str) -> str:
