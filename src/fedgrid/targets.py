@@ -6,8 +6,7 @@ from fedgrid.audit import replay
 from fedgrid.grid import paper
 from fedgrid.grid.artefacts import Artefact
 from fedgrid.grid.cells import Cell
-from fedgrid.tasks import fetch
-from fedgrid.tasks.datasets import DATASETS
+from fedgrid.tasks.datasets import DATASETS, declared
 from fedgrid.tasks.datasets.words import FILES as ENCODED
 
 TABLE = ("csv", "md", "tex")
@@ -16,7 +15,7 @@ FIGURE = ("pdf", "svg", "png", "csv")
 
 def raw_files(dataset: str) -> list[str]:
     """The files of a dataset under data/raw."""
-    return [f"data/raw/{dataset}/{file}" for file in fetch.files_of(dataset)]
+    return [f"data/raw/{dataset}/{file}" for file in declared(dataset).files]
 
 
 def data_files(dataset: str) -> list[str]:

@@ -59,11 +59,6 @@ def written_by(source: Source) -> Callable[[Path], None] | None:
     return source if callable(source) else EMBEDDED.get(source)
 
 
-def files_of(dataset: str) -> list[str]:
-    """The names of the dataset's files."""
-    return list(declared(dataset).files)
-
-
 def bring(path: Path, pinned: Pinned, sources: Sequence[Source]) -> Path:
     """The path, where the pinned file now stands: as it was, or from the first of the sources that has it."""
     if pinned == UNPINNED:

@@ -36,7 +36,7 @@ def declared(name: str, path: Path = DECLARED) -> Declaration:
     try:
         table = files.mapping(shipped.found(path))
     except FileNotFoundError:
-        raise ValueError(f"{path}: there is no such file") from None
+        raise ValueError(f"{path}: there is no such file; run this in the project's root folder") from None
     if own is not None and name in table:
         raise ValueError(f"{path}: {name} is declared in the file that registers it, too; take it out of one")
     return own or of_params(name, table, path)
@@ -59,14 +59,4 @@ def of_params(name: str, table: Any, path: Path) -> Declaration:
     return Declaration(train, [str(source) for source in sources], pins)
 
 
-def raw_files(name: str) -> list[str]:
-    """Where the dataset's files lie when they are fetched."""
-    return [f"{RAW}/{name}/{file}" for file in declared(name).files]
-
-
-def data_files(name: str) -> list[str]:
-    """What the dataset is loaded from: its files, or what a corpus was encoded into."""
-    return [f"{ENCODED}/{name}/{file}" for file in words.FILES] if DATASETS[name].posts else raw_files(name)
-
-
-__all__ = ["DATASETS", "UNPINNED", "Dataset", "DatasetInfo", "Declaration", "data_files", "declared", "raw_files"]
+__all__ = ["DATASETS", "UNPINNED", "Dataset", "DatasetInfo", "Declaration", "declared"]
