@@ -112,7 +112,7 @@ def metrics(names: list[str]) -> None:
 
 
 def readme(names: list[str]) -> None:
-    """Write the tables in README.md and docs/ again from the records that exist, and how many of these were replayed."""
+    """Write the tables in README.md and docs/ again from the records that exist, and how many were replayed."""
     from fedgrid import files
     from fedgrid.results import summary
 
@@ -176,7 +176,7 @@ def replay(names: list[str]) -> None:
 
 
 def replay_all(names: list[str]) -> None:
-    """Run the first rounds of every record again that this machine can, and keep in results/replays what that found."""
+    """Train the first rounds of every record that this machine can; keep in results/replays whether they agree."""
     from fedgrid import files
     from fedgrid.audit import replay as replaying
     from fedgrid.results import replays

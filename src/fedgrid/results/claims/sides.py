@@ -1,4 +1,4 @@
-"""The numbers that claims are checked on: ours, read off records, and the paper's, in one shape. Nothing here judges."""
+"""The numbers that claims are checked on: ours, from records, and the paper's, in one shape. Nothing here judges."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
