@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedgrid.__main__ import VERBS
+from fedgrid.audit import CHECKS
 from fedgrid.commands import replayed
 from fedgrid.grid.artefacts import all_cells, artefact, artefact_names, main_names
 from fedgrid.results import figures, summary, tables
@@ -87,6 +88,11 @@ def test_how_many_records_were_run_again_stands_in_the_readme_between_its_marks(
 def test_the_readme_s_map_names_every_page():
     map_of_pages = (ROOT / "README.md").read_text().partition("\n## Documents\n")[2].partition("\n## ")[0]
     assert not [path.name for path in PAGES if f"](docs/{path.name})" not in map_of_pages]
+
+
+def test_the_page_on_auditing_names_every_check():
+    text = (ROOT / "docs/auditing.md").read_text()
+    assert not [check.__name__ for check in CHECKS if f"`{check.__name__}`" not in text]
 
 
 def prose(path):

@@ -172,7 +172,7 @@ def test_findings_are_counted_by_check_and_told_together(html):
 
 
 def test_an_audit_without_findings_says_so(hand, records):
-    assert "0 findings, 0 notes; nothing is amiss." in tree(page([hand], records, [])).all("section")[0].text
+    assert "0 findings, 0 notes; nothing is wrong." in tree(page([hand], records, [])).all("section")[0].text
 
 
 def test_the_curve_of_a_number_is_its_record_s(html):

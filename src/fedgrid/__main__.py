@@ -1,4 +1,4 @@
-"""`python -m fedgrid <verb>`: what the rules call and a person can paste."""
+"""`python -m fedgrid VERB`: the commands that the workflow runs. Each can be run by hand."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""What each verb of `python -m fedgrid` does: effects at the edge. Files are read and written here, lines printed."""
+"""What each verb of `python -m fedgrid` does. Files are read and written here, and lines printed."""
 
 import sys
 from collections.abc import Callable
@@ -17,7 +17,7 @@ AUDITS = Path("results/audit")
 
 
 def fetch(names: list[str]) -> None:
-    """Bring datasets' files to data/raw, each checked against its sha256."""
+    """Download datasets to data/raw, each file checked against its sha256."""
     from fedgrid.tasks.fetch import fetch as bring
 
     artefacts.extend_all()
@@ -27,7 +27,7 @@ def fetch(names: list[str]) -> None:
 
 
 def encode(names: list[str]) -> None:
-    """Make words of fetched corpora, once, in data/encoded."""
+    """Encode downloaded corpora as numbered words, once, in data/encoded."""
     from fedgrid.run import job
     from fedgrid.tasks.datasets import DATASETS, words
 
@@ -46,7 +46,7 @@ def encode(names: list[str]) -> None:
 
 
 def partition(names: list[str]) -> None:
-    """Draw partitions, such as mnist-iid-K100-s0, into data/partitions."""
+    """Divide examples among clients: draw partitions, such as mnist-iid-K100-s0, into data/partitions."""
     from fedgrid.run import job
 
     cells = {cell.partition_name: cell for cell in artefacts.all_cells().values()}
@@ -58,7 +58,7 @@ def partition(names: list[str]) -> None:
 
 
 def run(names: list[str]) -> None:
-    """Run cells, begun or resumed, and write their records; one that is there is kept."""
+    """Train cells and write their records; a stopped cell resumes, a record that is there is kept."""
     from fedgrid.run import job
 
     cells = artefacts.all_cells()
@@ -67,7 +67,7 @@ def run(names: list[str]) -> None:
 
 
 def plan(names: list[str]) -> None:
-    """List the cells of artefacts with what they cost on this machine."""
+    """Estimate what each cell of a table or figure costs on this machine, before anything runs."""
     from fedgrid.grid import plan as plans
     from fedgrid.run import pace
 
@@ -78,14 +78,14 @@ def plan(names: list[str]) -> None:
 
 
 def table(names: list[str]) -> None:
-    """Make the tables of artefacts from the records that exist."""
+    """Write tables from the records that exist; the rest says "not run"."""
     from fedgrid.results import tables
 
     make(names, "table", tables.build)
 
 
 def figure(names: list[str]) -> None:
-    """Make the figures of artefacts from the records that exist."""
+    """Draw figures from the records that exist."""
     from fedgrid.results import figures
 
     make(names, "figure", figures.build)
@@ -103,7 +103,7 @@ def make(names: list[str], what: str, build: Callable[..., dict[Path, Any]]) -> 
 
 
 def metrics(names: list[str]) -> None:
-    """Write results/metrics.json, which `dvc metrics diff` compares, from the records that exist."""
+    """Write results/metrics.json, for `dvc metrics diff`, from the records that exist."""
     from fedgrid import files
     from fedgrid.results import summary
 
@@ -112,7 +112,7 @@ def metrics(names: list[str]) -> None:
 
 
 def readme(names: list[str]) -> None:
-    """Write the tables in README.md and docs/ anew from the records that exist, and how many were run again."""
+    """Write the tables in README.md and docs/ again from the records that exist, and how many were replayed."""
     from fedgrid import files
     from fedgrid.results import summary
 
@@ -123,7 +123,7 @@ def readme(names: list[str]) -> None:
 
 
 def claims(names: list[str]) -> None:
-    """Write results/README.md, the paper's claims and whether they hold, from the records that exist."""
+    """Write results/README.md: each claim of the paper, and whether the records bear it out."""
     from fedgrid import files
     from fedgrid.results import summary
 
@@ -132,7 +132,7 @@ def claims(names: list[str]) -> None:
 
 
 def tasks(names: list[str]) -> None:
-    """List what is learnt: models, clients, training examples, targets."""
+    """List the tasks: parameters, clients, training examples, targets and dataset of each."""
     from fedgrid.grid.plan import training_examples
     from fedgrid.results import summary
 
@@ -141,7 +141,7 @@ def tasks(names: list[str]) -> None:
 
 
 def publish(names: list[str]) -> None:
-    """Show artefacts' records in MLflow, each once: ./mlflow.db, or the server that MLFLOW_TRACKING_URI names."""
+    """Publish records to MLflow (runs already there are kept): ./mlflow.db, or the server MLFLOW_TRACKING_URI."""
     from fedgrid.run import locks
     from fedgrid.tracking import publish as publishing
 
@@ -152,7 +152,7 @@ def publish(names: list[str]) -> None:
 
 
 def audit(names: list[str]) -> None:
-    """Check records, tables and figures of artefacts against what is declared; exit status 1 where a finding stands."""
+    """Check records, tables and figures against what params/ declares; exit status 1 if anything is wrong."""
     from fedgrid import audit as audits
 
     judged = campaign(names)
@@ -162,7 +162,7 @@ def audit(names: list[str]) -> None:
 
 
 def replay(names: list[str]) -> None:
-    """Run the first rounds of a few cells again and compare them with the records; exit status 1 where one differs."""
+    """Train the first rounds of a few cells again and compare them with their records; exit status 1 if one differs."""
     from fedgrid import audit as audits
     from fedgrid.audit import replay as replays
 
@@ -176,7 +176,7 @@ def replay(names: list[str]) -> None:
 
 
 def replay_all(names: list[str]) -> None:
-    """Run the first rounds of every record again that this machine can, and keep in results/replays what that found."""
+    """Train the first rounds of every record that this machine can; keep in results/replays whether they agree."""
     from fedgrid import files
     from fedgrid.audit import replay as replaying
     from fedgrid.results import replays
@@ -200,7 +200,7 @@ def replay_all(names: list[str]) -> None:
 
 
 def conclude(findings: "list[Finding]", records: int, name: str) -> None:
-    """Keeps the findings as results/audit/<name>.json; exit status 1 where one stands."""
+    """Keeps the findings as results/audit/<name>.json; exit status 1 if one is more than a note."""
     from fedgrid import audit as audits
     from fedgrid import files
 
@@ -210,7 +210,7 @@ def conclude(findings: "list[Finding]", records: int, name: str) -> None:
 
 
 def manifest(names: list[str]) -> None:
-    """Seal the records of artefacts: write the sha256 of each to results/manifests, where no sealed one was altered."""
+    """Seal records: write the sha256 of each to results/manifests; refused if a sealed record was altered."""
     from fedgrid import files
     from fedgrid.audit import manifest as manifests
 
@@ -223,7 +223,7 @@ def manifest(names: list[str]) -> None:
 
 
 def report(names: list[str]) -> None:
-    """Write results/report.html, one page of all numbers and where each comes from, from the records that exist."""
+    """Write results/report.html: one page with every number and where it comes from."""
     from fedgrid import audit as audits
     from fedgrid import files
     from fedgrid.audit import report as reports
@@ -236,7 +236,7 @@ def report(names: list[str]) -> None:
 
 
 def explain(names: list[str]) -> None:
-    """Tell where one number comes from: an artefact and the settings of its entry, such as table4 "E=10 B=10 IID"."""
+    """Show where a number comes from: name a table or figure and its settings, such as table4 "E=10 B=10 IID"."""
     from fedgrid.audit import explain as explaining
 
     artefact = artefacts.artefact(names[0])
@@ -244,7 +244,7 @@ def explain(names: list[str]) -> None:
 
 
 def diff(names: list[str]) -> None:
-    """Say what moved between two git revisions: numbers, settings, data, code."""
+    """Show what moved between two git revisions: numbers, settings, data, code."""
     from fedgrid.audit.diff import diff as compare
     from fedgrid.audit.revision import revision
 

@@ -1,7 +1,7 @@
-"""The audit: are the records what is declared and what was sealed, where are they from, and do tables say what they do?
+"""Checks of what was made: are records whole, as declared and as sealed, and do tables and figures say what they say?
 
-Each check is a function from a campaign to its findings and touches nothing. A finding stands until it is mended; a
-note informs. None of them trains: whether a record's curve is what training gives, `replay` asks.
+Each check is a function from a campaign (what is declared, and its records) to its findings, and changes nothing. A
+finding must be mended; a note is worth knowing. The checks do not train: `replay` alone does.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What an audit judges: a campaign, what is declared and what is there; and what it says: findings."""
+"""What an audit looks at, a campaign: declared cells and their records. What it says: findings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from fedgrid.run import record
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be (or, as a note, worth knowing)."""
+    """One thing that is wrong or, as a note, worth knowing."""
 
     check: str
     subject: str

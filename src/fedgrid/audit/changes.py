@@ -1,4 +1,4 @@
-"""The numbers of two committed states, paired: which moved, are newly run or gone, and what else differs with them.
+"""Pairs the numbers of two git revisions: which moved, are new or gone, and what else changed with them.
 
 Nothing here reads a file or prints.
 """

@@ -1,4 +1,4 @@
-"""What moved between two committed states, as a reviewer reads it: numbers, records, settings, data and code."""
+"""`fedgrid diff`: what moved between two git revisions, as text: numbers, records, settings, data and code."""
 
 import re
 from collections import Counter

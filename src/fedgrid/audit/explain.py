@@ -1,4 +1,4 @@
-"""`fedgrid explain`: one number of a table or figure, and where it comes from, as text for a terminal.
+"""`fedgrid explain`: a number of a table or figure and where it comes from, as text for a terminal.
 
 An entry is named by settings, in any order and as tables or params files spell them: `E=5 B=inf non-IID`, `FedSGD`,
 `80 %`. Values are exact, spelling is not.

@@ -1,6 +1,6 @@
-"""Where a number comes from: of an entry of a table or a line of a figure, its records and what makes them anew.
+"""Gathers where a number of a table or figure comes from: its records, and the commands that train them again.
 
-It gathers, once, what `explain` shows in a terminal and `report` on a page. Nothing here draws or writes.
+`explain` shows it in a terminal, `report` on a page. Nothing here draws or writes.
 """
 
 import shlex

@@ -1,4 +1,4 @@
-"""The manifest: the sha256 of every record of a campaign, chained into one digest.
+"""The manifest seals records: it lists the sha256 of every record of a campaign, chained into one digest.
 
     # chain <h_n>
     <sha256 of the file>  results/cells/<task>/<cell>.json
@@ -7,9 +7,9 @@ A line for each record, sorted by path, as `sha256sum -c` reads it where the pat
 h_i = sha256(h_{i−1} ‖ line i, without its line feed): h_n, in hexadecimal, names all records at once. The file stands
 in git and its digest in dvc.lock: whoever alters a record alters both, in sight of all who read the history.
 
-A line is sealed once git's HEAD holds it. A seal is not renewed over another record, or over none: whoever wants that
-deletes the line, which git then shows. Before that, and for the quickstart, of which git holds nothing, lines follow
-records: a record that is deleted and run again has other times, and has deceived nobody.
+A line is sealed once git's HEAD holds it. Then it is not rewritten, neither for another record nor for a missing one:
+whoever wants that deletes the line, and git shows it. Before that, and for the quickstart, of which git holds nothing,
+lines follow the records: one that is deleted and run again takes other seconds, and has deceived nobody.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Results against curves: every record's result follows from its curves and settings alone, and so does its end."""
+"""Checks results against curves: each record's result, and where its race ended, must follow from its curves."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

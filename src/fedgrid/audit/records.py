@@ -1,4 +1,4 @@
-"""Records against what is declared: all there, whole, of the declared settings."""
+"""Checks records against what params/ declares: all are there, whole, and of the declared settings."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
-"""`fedgrid report`: the campaign as one page, each of its numbers with where it comes from.
+"""`fedgrid report`: one HTML page with every number and where it comes from.
 
-The page is a file of its own: no script, no server, no request. The same records and findings give the same bytes, and
-its findings are of the checks that look at committed files alone: a clone without data makes the same page.
-What it says is gathered here and laid out in templates/report.html, where everything is escaped.
+The page stands alone: no script, no server, no request. The same records and findings give the same bytes. Its findings
+come from the checks that look at committed files alone, so a clone without data makes the same page. What it says is
+gathered here and laid out in templates/report.html, where everything is escaped.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A committed state of the project: what its params declare, its records say and its engine is, read from git alone.
+"""Reads a git revision: what its params declare, its records say and its engine is.
 
 The working tree is neither read nor touched. Nothing here compares or prints.
 """

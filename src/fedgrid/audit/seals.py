@@ -1,4 +1,4 @@
-"""Records against the manifest that seals them, and the manifest against what DVC and git have of it."""
+"""Checks records against the manifest that seals them, and the manifest against git and dvc.lock."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What is shown of records: tables and figures as they make them, and how they stand to the paper's."""
+"""Checks tables and figures against records, and says how ours stand to the paper's."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

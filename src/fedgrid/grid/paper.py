@@ -1,6 +1,7 @@
-"""What the paper prints, from params/paper.yaml: the number or curve that stands beside one of ours.
+"""The paper's numbers and curves, from params/paper.yaml: what stands beside ours.
 
-A folder without that file has the one that comes with fedgrid."""
+A folder without that file has the one that comes with fedgrid.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""An estimate before the bill: what each cell of an artefact costs, before anything runs.
+"""Estimates what each cell of a table or figure costs, before anything runs.
 
-Expected cost takes the paper's own rounds to target where it prints them; at most is the horizon. Evaluation, a few
-percent, is left out.
+The expected cost takes the paper's own rounds to target where it prints them; the most is the horizon. Evaluation, a
+few percent, is left out.
 """
 
 from collections.abc import Callable, Collection

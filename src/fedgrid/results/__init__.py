@@ -1,4 +1,4 @@
-"""Records → what people read: rounds to target, learning curves, tables, figures, claims. Trains nothing.
+"""What people read, made from records: rounds to target, learning curves, tables, figures, claims. Trains nothing.
 
 Imports `run.record`, `run.sources`, `grid` and what lies below it.
 """

@@ -1,4 +1,4 @@
-"""Figures as PDF, SVG and PNG, their data as CSV, the paper's curves drawn beside ours. Everything comes from records.
+"""Draws figures (PDF, SVG, PNG) with the paper's curves beside ours, and writes their data as CSV, from records alone.
 
 The same records give the same bytes: no date, no random identifier, no font but matplotlib's own.
 """

@@ -2,7 +2,7 @@
 
 Cells that differ in their seed alone are repeats of one experiment: a line is their mean, its band goes from the least
 to the greatest of them. Both are over the points that all repeats have, so they end where the first of them ended, at
-its target or diverged: a mean over those that went on would jump there, and be one of survivors.
+its target or diverged: beyond it, the mean would jump and speak of the remaining repeats alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

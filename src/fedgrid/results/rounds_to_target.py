@@ -1,4 +1,4 @@
-"""The entries of a table: what records and the paper say, number by number. Nothing here formats, draws or writes."""
+"""The numbers of a table: rounds to target and speedup, ours from records beside the paper's. Nothing here formats."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""The campaign in short: results/metrics.json for `dvc metrics diff`, the documents' tables, results/README.md; tasks.
+"""Summaries of all records: results/README.md (claim by claim), results/metrics.json, the tables within documents.
 
-All but the tasks is made from records. results/README.md reads the paper claim by claim.
+And the list of tasks, which needs no record.
 """
 
 import json
@@ -25,9 +25,10 @@ METRICS = Path("results/metrics.json")
 DOCUMENTS = (Path("README.md"), Path("docs/deviations.md"))  # that hold tables between marks
 CLAIMS = Path("results/README.md")
 INTRODUCTION = """\
-McMahan et al. 2017 ([arXiv 1602.05629v3](https://arxiv.org/abs/1602.05629v3)) beside the records in [cells](cells).
-What is checked of our numbers is checked of the paper's, too. A run that did not reach its target counts as slower than
-any that did; "—" stands for what was not run or is not printed. Made by `python -m fedgrid claims`."""
+Each claim of McMahan et al. 2017 ([arXiv 1602.05629v3](https://arxiv.org/abs/1602.05629v3)) is turned into checks on
+numbers. Every check runs on our [records](cells) and on the paper's own numbers. A run that did not reach its target
+counts as slower than any that did; "—" stands for what was not run or is not printed. Written by
+`python -m fedgrid claims`."""
 
 
 def metrics(artefacts: list[Artefact], records: Mapping[str, Any]) -> str:

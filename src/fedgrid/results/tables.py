@@ -1,4 +1,4 @@
-"""Tables: rounds to target and speedup beside the paper's, as CSV, Markdown and LaTeX, from records alone."""
+"""Writes tables of rounds to target and speedup, ours beside the paper's, as CSV, Markdown and LaTeX."""
 
 import csv
 import io
@@ -14,7 +14,10 @@ from fedgrid.grid.artefacts import Artefact
 from fedgrid.results.rounds_to_target import NOT_REACHED, NOT_RUN, Entry, entries
 
 TABLES = Path("results/tables")
-SYMBOLS = {"∞": r"$\infty$", "×": r"$\times$", "±": r"$\pm$", "†": r"$\dagger$", "—": "---"}  # in LaTeX
+SYMBOLS = {  # in LaTeX; η_s before η
+    **{"∞": r"$\infty$", "×": r"$\times$", "±": r"$\pm$", "†": r"$\dagger$", "—": "---"},
+    **{r"η\_s": r"$\eta_s$", "η": r"$\eta$", "α": r"$\alpha$", "β": r"$\beta$", "μ": r"$\mu$"},
+}
 
 
 def ours(entry: Entry) -> str:
@@ -93,13 +96,13 @@ def notes(found: list[Entry]) -> list[str]:
     done = [one for one in found if one.status != NOT_RUN]
     experiments = {one.record: one for one in found}.values()  # one has an entry for each of its targets
     run, declared = sum(one.n for one in experiments), sum(one.declared for one in experiments)
-    lines = [f"{run} of {declared} cells run; rounds by the paper's rule, speedup over the baseline in brackets."]
+    lines = [f"{run} of {declared} cells run. Rounds by the paper's rule; in brackets, the speedup over the baseline."]
     if any(one.spread is not None for one in done):
         lines.append("a ± s: mean and sample standard deviation over n seeds.")
     if any(one.best_lr_at_grid_end for one in done):
-        lines.append("† the best learning rate ends its grid, or is its only one: others may need fewer rounds.")
+        lines.append("†: the best learning rate is the first, last or only one of its grid. Others may need fewer.")
     if any(one.status == NOT_REACHED for one in done):
-        lines.append("> n: the target was not reached within n rounds.")
+        lines.append("A number with >: the target was not reached within so many rounds.")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""A race so far, as a file: written whole or not at all, and read back only by the same race."""
+"""Keeps an unfinished race as a file: written whole or not at all, and read back only by the same race."""
 
 import json
 import re

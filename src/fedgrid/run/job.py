@@ -1,4 +1,4 @@
-"""A cell as one process: reads its data, resumes from its checkpoint, shows its progress, leaves its record."""
+"""Runs a cell as one process: reads its data, resumes from its checkpoint, shows its progress, writes its record."""
 
 import os
 import signal

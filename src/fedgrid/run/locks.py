@@ -1,7 +1,7 @@
-"""One process trains a cell, one cell at a time of a user's uses a GPU.
+"""Locks: one process to a cell, and one of a user's cells to a GPU.
 
-The locks are the operating system's: they end with their holder. A file system that has none is refused, since a lock
-made of a file alone would outlive a killed holder.
+They are the operating system's, and end with their holder. A file system that has none is refused, since a lock made of
+a file alone would outlive a killed holder.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""How fast this machine trains: examples per second of a cell's work, from a second of it on random data."""
+"""Measures how fast this machine trains a cell: examples per second, from one second of its work on random data."""
 
 import os
 import time

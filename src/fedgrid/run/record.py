@@ -1,4 +1,4 @@
-"""The record: what a cell leaves. One JSON file, named like its cell, written whole, checked when read."""
+"""The record that a cell leaves: one JSON file, named like its cell, written whole, checked when read."""
 
 import json
 import sys

@@ -1,7 +1,7 @@
-"""What a cell's job asks of a cluster: minutes of walltime and megabytes of memory, from the plan's estimate.
+"""The minutes of walltime and megabytes of memory that a cell's job asks for, from the plan's estimate.
 
-Both grow with a job's attempts, up to a bound. A job that runs out of its walltime resumes where it stood, so that a
-short one costs little; one that is long waits in the queue.
+Both grow with a job's attempts, up to a bound. A short walltime costs little, since a job that runs out of it resumes
+where it stood; a long one waits in the queue.
 """
 
 from collections.abc import Collection, Mapping

@@ -1,4 +1,4 @@
-"""MLflow: every cell is a run, its learning rates are the runs below it. It shows records and makes no number.
+"""Publishes records to MLflow: a run for each cell, with a run below it for each of its learning rates.
 
 A run's last tag is the sha256 of its record: with it the run is *whole*. To publish again creates nothing again. Any
 number of processes, on any number of machines, may publish to one server at once, without a lock or a lease:
@@ -6,8 +6,8 @@ number of processes, on any number of machines, may publish to one server at onc
 - A cell's runs have an order: start time, then identifier. A new run starts after all that its publisher sees.
 - Whoever sees a whole run deletes all that is older, whole or half-done. What is newer and half-done stays: somebody
   may be at work on it.
-- Who then sees anything but one whole run of his record makes another, and looks again once it is whole. Who finds his
-  own deleted meanwhile was outdone by a newer one.
+- Whoever then sees anything but one whole run of the record makes another, and looks again once it is whole. If it was
+  deleted meanwhile, a newer one had come.
 
 So the newest run that was ever whole is never deleted, and of two publishers the one that looks last sees both runs:
 when all have ended, each cell has one run, whole, of a record that one of them published. What an interruption leaves,

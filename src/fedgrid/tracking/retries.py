@@ -1,4 +1,4 @@
-"""A step that MLflow's store does not answer is taken again, from its start, for half a minute.
+"""Repeats a step that MLflow's store does not answer, from its start, for half a minute.
 
 Such a step may be begun any number of times. A single request may not: where only the answer was lost, a second one
 creates a second run. So MLflow's own repetition of requests is switched off.

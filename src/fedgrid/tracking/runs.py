@@ -1,4 +1,4 @@
-"""What MLflow is told of a record: a run for its cell, and one below it for each learning rate. Pure."""
+"""A record as MLflow shows it: a run for its cell, and one below it for each learning rate. Pure functions."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,6 +1,6 @@
-"""The paper's claims, and whether each holds here.
+"""The paper's claims as checks on numbers, and whether each holds here.
 
-A claim asks of our numbers what it asks of the paper's; the tests hold that the paper's own bear it out.
+Every check runs on our numbers and on the paper's. A test holds that the paper's own numbers pass.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a claim is judged by: our numbers, read off records, and the paper's, in one shape. Nothing here judges."""
+"""The numbers that claims are checked on: ours, from records, and the paper's, in one shape. Nothing here judges."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,7 @@
-"""What each claim of the paper asks of the numbers of one side, ours or the paper's. Pure.
+"""The checks of each claim, on the numbers of one side: ours or the paper's. Pure functions.
 
-A run that did not reach its target took more rounds than any that did. What needs a number that is not there is None:
-not judged.
+A run that did not reach its target took more rounds than any that did. A check that needs a number which is not there
+is None: not judged.
 """
 
 import math
