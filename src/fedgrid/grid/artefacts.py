@@ -12,13 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from fedgrid import extensions, files
+from fedgrid.grid import limits
 from fedgrid.grid.cells import KINDS, Cell, grid
-from fedgrid.grid.layouts import LAYOUTS, check_layouts
+from fedgrid.grid.layouts import LAYOUTS, laid_out
 
 PARAMS = Path("params")
 NOT_ARTEFACTS = ("datasets", "paper")
 PAPER, OWN = "paper", "campaign"  # what all artefacts of the paper are called together, and all of one's own folder
 NAME = r"\w[\w-]*"  # of an artefact: it stands in paths, in rules' shell lines and in patterns
+# The workflow's rules, each of which is a target; an artefact is a target of its own name.
+RULES = (
+    *("all", "data", "fetch", "encode", "partition", "run", "table", "figure", "metrics", "claims", "report_page"),
+    *("publish", "mlflow", "manifest", "judge", "replay", "audit"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,15 @@ def artefact(name: str, folder: Path = PARAMS, within: tuple[str, ...] = ()) -> 
         raise ValueError(f"{path}: no such artefact; there are {', '.join(artefact_names(folder))}") from None
     try:
         check(declared)
+        if name in RULES:
+            raise ValueError(f"the workflow has a rule {name!r}, and an artefact none of its name; rename the file")
         extend(declared)
         if name in within:
             raise ValueError(f"cells_of goes in a circle: {' → '.join((*within, name))}")
         cells = declared_cells(declared, folder, (*within, name))
-        check_layouts({key: declared.get(key) for key in LAYOUTS}, cells)
-        said = {key: declared[key] for key in (*LAYOUTS, "paper", "cells_of") if key in declared}
-        return Artefact(name, declared.get("title", name), cells, **said)
+        limits.check(cells, folder / "datasets.yaml")
+        said = {key: declared[key] for key in ("paper", "cells_of") if key in declared}
+        return Artefact(name, declared.get("title", name), cells, **laid_out(declared, cells), **said)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -110,7 +118,15 @@ def declared_cells(declared: Mapping[str, Any], folder: Path, within: tuple[str,
     """The cells of a params file: its own grid, or another artefact's."""
     if "cells_of" in declared:
         return artefact(str(declared["cells_of"]), folder, within).cells
-    return tuple(dict.fromkeys(grid(declared.get("cells", {}), declared["grid"], declared.get("kind", "race"))))
+    found: dict[Cell, int] = {}
+    for place, row in enumerate(declared["grid"], start=1):
+        for one in grid(declared.get("cells", {}), [row], declared.get("kind", "race")):
+            if one in found:
+                rows = f"rows {found[one]} and {place} of grid give the same cell"
+                twice = rows if found[one] < place else f"row {place} of grid gives the same cell twice"
+                raise ValueError(f"{twice}, {one.name}; remove one")
+            found[one] = place
+    return tuple(found)
 
 
 def artefact_names(folder: Path = PARAMS) -> list[str]:

@@ -80,6 +80,10 @@ class Cell:
         yield "K", self.K >= 1, "a whole number from 1"
         yield "task", self.dataset in DATASETS, f"of a dataset that is registered; {self.dataset} is not"
         yield "init", self.init in inits(self.model), f"{' or '.join(inits(self.model))} for the model of {self.task}"
+        yield "seed", self.seed >= 0, "a whole number from 0"
+        model, has_none = TASKS[self.task].model, "true where the task's model has no"
+        yield "lrn", self.lrn or model.variant(False, True) != model, f"{has_none} local response normalisation"
+        yield "l2", self.l2 or model.variant(True, False) != model, f"{has_none} L2 penalty"
         yield "lr", len(self.lr) > 0, "at least one learning rate; the grid is empty"
         yield "lr", all(0 < lr < math.inf for lr in self.lr), "positive learning rates"
         yield "lr", sorted(set(self.lr)) == list(self.lr), "rising learning rates, none twice"
@@ -197,7 +201,12 @@ def rates(lr: Any) -> tuple[float, ...]:
         if lr["per_decade"] < 1 or abs(lr["from"]) > 99 or abs(lr["to"]) > 99:
             raise ValueError(f"lr is {dict(lr)}; per_decade is at least 1, from and to lie within ±99")
         return tuple(float(f"{10 ** (k / lr['per_decade']):.3g}") for k in range(lr["from"], lr["to"] + 1))
-    return tuple(number(rate) for rate in (lr if isinstance(lr, list) else [lr]))
+    return numbers(lr)
+
+
+def numbers(value: Any) -> tuple[float, ...]:
+    """The numbers of a list, or the one that stands alone."""
+    return tuple(map(number, value if isinstance(value, list) else [value]))
 
 
 READ: dict[str, Callable[[Any], Any]] = {
@@ -208,7 +217,7 @@ READ: dict[str, Callable[[Any], Any]] = {
     "C": number,
     "decay": number,
     "lr": rates,
-    "targets": lambda targets: tuple(number(target) for target in targets),
+    "targets": numbers,
     **dict.fromkeys(("E", "K", "seed", "rounds", "points"), whole),
     **dict.fromkeys(("train_loss", "shared_start", "lrn", "l2"), flag),
 }
@@ -226,6 +235,12 @@ def as_json(name: str, value: Any) -> Any:
     if name in NESTED:
         return [plain(NESTED[name], one) for one in value] if isinstance(value, tuple) else plain(NESTED[name], value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def as_settings(name: str, value: Any) -> Any:
+    """What a params file says of a setting, as a cell's settings have it."""
+    read = READ.get(name, str)(value)
+    return "inf" if read == math.inf else as_json(name, read)
 
 
 def cell(settings: Mapping[str, Any], kind: str = "race") -> Cell:
@@ -253,6 +268,9 @@ def grid(common: Mapping[str, Any], rows: list[Mapping[str, Any]], kind: str = "
         axes = {name: points(value) for name, value in settings.items() if name not in OWN_LISTS}
         if empty := [name for name, values in axes.items() if not values]:
             raise ValueError(f"{empty[0]} is an empty list; an axis has at least one value")
+        for name, values in axes.items():
+            if twice := [value for place, value in enumerate(values) if value in values[:place]]:
+                raise ValueError(f"{name} has {twice[0]!r} twice; an axis has each value once")
         for point in itertools.product(*axes.values()):
             yield cell(settings | dict(zip(axes, point, strict=True)), kind)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from fedgrid.grid.cells import Cell, Race
+from fedgrid.grid.cells import Cell, Race, as_settings
 
 # What a layout says, beside the kind of a figure; those that name settings of its cells.
 LAYOUTS = {
@@ -20,8 +20,21 @@ FIGURES = {
 }
 
 
+def laid_out(declared: Mapping[str, Any], cells: tuple[Cell, ...]) -> dict[str, Any]:
+    """The table and the figure of a params file, the table's baseline read as cells are.
+
+    ValueError where one is laid out by what its cells have not, or two cells are in one place.
+    """
+    found = {what: declared.get(what) for what in LAYOUTS}
+    check_layouts(found, cells)
+    if found["table"]:
+        found["table"] = found["table"] | {"baseline": baseline(found["table"]["baseline"], cells)}
+        check_places(found["table"], cells)
+    return found
+
+
 def check_layouts(layout: Mapping[str, Any], cells: tuple[Cell, ...]) -> None:
-    """ValueError where a table or figure is laid out by what its cells have not, or two cells in one place."""
+    """ValueError where a table or figure is laid out by what its cells have not."""
     for what, keys in LAYOUTS.items():
         if (laid := layout[what]) is None:
             continue
@@ -35,8 +48,25 @@ def check_layouts(layout: Mapping[str, Any], cells: tuple[Cell, ...]) -> None:
         for name in names:
             if any(name not in cell.settings for cell in cells):
                 raise ValueError(f"{what} is laid out by {name!r}, which is no setting of its cells")
-    if layout["table"]:
-        check_places(layout["table"], cells)
+
+
+def baseline(declared: Mapping[str, Any], cells: Iterable[Cell]) -> dict[str, Any]:
+    """The settings of a table's baseline; ValueError where no cell has them."""
+    wanted, there = {}, [cell.settings for cell in cells]
+    for name, value in declared.items():
+        try:
+            wanted[name] = as_settings(name, value)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(f"table has a baseline of {name}: {error}") from error
+        if all(settings[name] != wanted[name] for settings in there):
+            others = ", ".join(dict.fromkeys(str(settings[name]) for settings in there))
+            none = f"table has a baseline of {name} {value}, and no cell of it has that"
+            raise ValueError(f"{none}; its cells have {name} {others}")
+    if not any(all(settings[name] == value for name, value in wanted.items()) for settings in there):
+        together = ", ".join(f"{name} {value}" for name, value in wanted.items())
+        none = f"table has a baseline of {together}, and no cell of it has all of that"
+        raise ValueError(f"{none}; name what one cell has, or {{}}")
+    return wanted
 
 
 def check_table(laid: Mapping[str, Any]) -> None:
@@ -46,6 +76,8 @@ def check_table(laid: Mapping[str, Any]) -> None:
     for key in ("rows", "columns"):
         if not (laid[key] and are_names(laid[key])):
             raise ValueError(f"table has {key} {laid[key]!r}; it is a list of settings, one at least")
+    if twice := [name for name, count in Counter(place(laid)).items() if count > 1]:
+        raise ValueError(f"table has {twice[0]!r} twice in its rows and columns; name it once")
     if not isinstance(laid["baseline"], dict):
         raise ValueError(f"table has baseline {laid['baseline']!r}; it is a mapping of settings")
 

@@ -1,6 +1,7 @@
 """IID clients: section 3 of McMahan et al. 2017, its unbalanced variant, and a population of any size."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +22,9 @@ class IID(Division):
         """Where the slices begin and end."""
         return cuts.equal(n, parts)
 
+    def largest(self, n: int, K: int) -> int:
+        return ceil(n / K)
+
     def draw(
         self, labels: np.ndarray, K: int, rng: np.random.Generator, clients: np.ndarray | None = None
     ) -> Partition:
@@ -37,6 +41,9 @@ class UnbalancedIID(IID):
     def cut(self, n: int, parts: int, rng: np.random.Generator) -> np.ndarray:
         return cuts.random(n, parts, rng)
 
+    def largest(self, n: int, K: int) -> int:
+        return n
+
 
 @dataclass(frozen=True)
 class Population(Division):
@@ -49,6 +56,9 @@ class Population(Division):
 
     def slices(self, K: int) -> int:
         return HUNDRED
+
+    def largest(self, n: int, K: int) -> int:
+        return n // HUNDRED
 
     def draw(
         self, labels: np.ndarray, K: int, rng: np.random.Generator, clients: np.ndarray | None = None

@@ -69,6 +69,10 @@ class Division:
         """How many examples K clients need at least."""
         return K
 
+    def largest(self, n: int, K: int) -> int:
+        """The most examples that one of K clients may have, of n; all of them where that is unknown before the draw."""
+        return n
+
     def draw(
         self, labels: np.ndarray, K: int, rng: np.random.Generator, clients: np.ndarray | None = None
     ) -> Partition:

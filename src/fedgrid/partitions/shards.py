@@ -1,6 +1,7 @@
 """The pathological non-IID clients of section 3 of McMahan et al. 2017, and their unbalanced variant."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import ClassVar
 
 import numpy as np
@@ -27,6 +28,9 @@ class Shards(Division):
     def slices(self, K: int) -> int:
         return 2 * K
 
+    def largest(self, n: int, K: int) -> int:
+        return 2 * ceil(n / (2 * K))
+
     def draw(
         self, labels: np.ndarray, K: int, rng: np.random.Generator, clients: np.ndarray | None = None
     ) -> Partition:
@@ -45,3 +49,6 @@ class UnbalancedShards(Shards):
 
     def cut(self, n: int, parts: int, rng: np.random.Generator) -> np.ndarray:
         return cuts.random(n, parts, rng)
+
+    def largest(self, n: int, K: int) -> int:
+        return n

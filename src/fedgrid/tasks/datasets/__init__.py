@@ -52,11 +52,11 @@ def of_params(name: str, table: Any, path: Path) -> Declaration:
     if not re.fullmatch(NAME, name):
         raise ValueError(f"{path}: {name!r} is no name of a dataset; rename it: letters, digits, _, - and .")
     said = table[name] if isinstance(table[name], dict) else {}
-    train, sources, pins = (said.get(key) for key in ("train", "sources", "files"))
-    if fault := faulty(train, sources, pins):
+    train, sources, pins, clients = (said.get(key) for key in ("train", "sources", "files", "clients"))
+    if fault := faulty(train, sources, pins, clients):
         raise ValueError(f"{path}: {name} {fault}")
     assert train and sources and pins
-    return Declaration(train, [str(source) for source in sources], pins)
+    return Declaration(train, [str(source) for source in sources], pins, clients)
 
 
 __all__ = ["DATASETS", "UNPINNED", "Dataset", "DatasetInfo", "Declaration", "declared"]

@@ -18,25 +18,29 @@ class Declaration:
     """How many training examples a dataset has, and its files: in which sources to look, in order, what each must be.
 
     files: by their names what is pinned, a sha256 in hexadecimal (of an .npz, that of its arrays, as `fetch` tells it)
-    or, of an archive that differs from mirror to mirror, the md5 of each member; UNPINNED until it is known. ValueError
-    where one of the three is something else.
+    or, of an archive that differs from mirror to mirror, the md5 of each member; UNPINNED until it is known. clients:
+    how many the training examples have of their own, such as authors; None where that is unknown before they are there.
+    ValueError where one of these is something else.
     """
 
     train: int
     sources: Sequence[Source]
     files: Mapping[str, Pinned]
+    clients: int | None = None
 
     def __post_init__(self) -> None:
-        if fault := faulty(self.train, self.sources, self.files):
+        if fault := faulty(self.train, self.sources, self.files, self.clients):
             raise ValueError(f"a dataset {fault}")
 
 
-def faulty(train: Any, sources: Any, files: Any) -> str | None:
+def faulty(train: Any, sources: Any, files: Any, clients: Any) -> str | None:
     """What is wrong with that declaration; None where nothing is."""
     if not (type(train) is int and train > 0):
         return "must have train, its number of training examples"
     if not (isinstance(sources, list | tuple) and sources and isinstance(files, dict) and files):
         return "must have sources, a list, and files, a mapping"
+    if not (clients is None or (type(clients) is int and clients >= 0)):
+        return f"has clients {clients!r}, which is no number of clients of its own"
     for file, pinned in files.items():
         if not (re.fullmatch(NAME, str(file)) and well_pinned(pinned)):
             return f"has {file!r}: {pinned!r}, which is not a file's name and sha256"
