@@ -179,7 +179,7 @@ def test_how_large_datasets_are_stands_where_they_are_declared():
 
 @pytest.mark.parametrize("clients", [-1, 1.5, True, "many", [1]])
 def test_a_number_of_own_clients_that_is_none_is_refused(clients):
-    with pytest.raises(ValueError, match="a dataset has clients .*, which is no number of clients of its own"):
+    with pytest.raises(ValueError, match=r"a dataset has clients .*, which is no number of clients of its own"):
         Declaration(1500, ["here"], {"a": "unpinned"}, clients)
 
 
