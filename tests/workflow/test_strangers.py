@@ -91,9 +91,7 @@ def outcome(folder, name):
 def test_a_race_of_a_stranger_s_files_that_was_killed_ends_byte_for_byte_as_one_that_was_not(folder):
     name = next(name for name in cells(folder, "killed") if "-half" in name)
     run = [sys.executable, "-m", "fedgrid", "run", name]
-    often = (
-        "import sys; from fedgrid.run import job; job.CHECKPOINT_SECONDS = 0; from fedgrid.__main__ import main; main()"
-    )
+    often = "from fedgrid.run import job; job.CHECKPOINT_SECONDS = 0; from fedgrid.__main__ import main; main()"
     begun = subprocess.Popen([sys.executable, "-c", often, "run", name], cwd=folder, env=ENVIRONMENT)
     checkpoint = folder / f"results/checkpoints/{name}.npz"
     while not checkpoint.is_file() and begun.poll() is None:
