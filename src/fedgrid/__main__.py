@@ -9,6 +9,7 @@ from fedgrid import commands
 
 # Each verb: what it does, what its operands are, none where it takes none, and whether it can do without any.
 VERBS: dict[str, tuple[Callable[[list[str]], None], str, str | int]] = {
+    "new": (commands.new, "KIND NAME", 2),
     "tasks": (commands.tasks, "", ""),
     "fetch": (commands.fetch, "DATASET", "+"),
     "encode": (commands.encode, "CORPUS", "+"),

@@ -16,6 +16,22 @@ FIGURES = Path("results/figures")
 AUDITS = Path("results/audit")
 
 
+def new(names: list[str]) -> None:
+    """Write an example of your own: algorithm, partition, dataset or model NAME, or campaign DIR."""
+    from fedgrid import templates
+
+    kind, name = names
+    if kind == "campaign":
+        texts, then = templates.campaign(Path(name)), [f"cd {name}", "snakemake --cores all"]
+    elif kind in templates.KINDS:
+        texts, then = templates.extension(kind, name), [f"pytest tests/test_{name}.py", f"snakemake --cores all {name}"]
+    else:
+        raise ValueError(f"unknown kind {kind!r}; choose from {', '.join([*templates.KINDS, 'campaign'])}")
+    templates.write(texts)
+    print(*texts, sep="\n")
+    print("Next:", " && ".join(then))
+
+
 def fetch(names: list[str]) -> None:
     """Download datasets to data/raw, each file checked against its sha256."""
     from fedgrid.tasks.fetch import fetch as bring

@@ -6,7 +6,7 @@ In a clone they lie in its root, where a reader looks for them; a wheel takes th
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-ROOT = PACKAGE / "shipped" if (PACKAGE / "shipped").is_dir() else PACKAGE.parents[1]
+ROOT = PACKAGE / "repository" if (PACKAGE / "repository").is_dir() else PACKAGE.parents[1]
 SNAKEFILE = ROOT / "Snakefile"
 
 

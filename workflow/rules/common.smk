@@ -1,29 +1,26 @@
 # What params/ declares, read once, and the names by which the rules ask for files and resources.
-from pathlib import Path
 from fedgrid import shipped, targets
 from fedgrid.grid import artefacts, schemas
 from fedgrid.slurm.resources import cluster
 from fedgrid.targets import data_files, partition_file, raw_files
-from fedgrid.tasks import datasets
+from fedgrid.tasks.datasets import DATASETS, DECLARED
 
-SCHEMA = Path(workflow.source_path("../schemas/artefact.schema.yaml"))
 for name in artefacts.artefact_names():
-    schemas.check(artefacts.PARAMS / f"{name}.yaml", SCHEMA)
+    schemas.check(artefacts.PARAMS / f"{name}.yaml", "artefact")
+schemas.check(shipped.found(DECLARED), "datasets")
 ARTEFACTS = {name: artefacts.artefact(name) for name in artefacts.artefact_names()}
 MAIN = artefacts.main_names()
 CAMPAIGN = artefacts.main_name()
 CAMPAIGNS = {CAMPAIGN: MAIN} | {name: [name] for name in ARTEFACTS if name not in MAIN}  # what is sealed together
 CELLS = {cell.name: cell for artefact in ARTEFACTS.values() for cell in artefact.cells}
 PARTITIONS = {cell.partition_name: cell for cell in CELLS.values()}
-DECLARED = Path(workflow.source_path("../schemas/datasets.schema.yaml"))
-schemas.check(shipped.found(datasets.DECLARED), DECLARED)
 CLUSTER = cluster(config, workflow.group_settings.group_components)
 
 
 wildcard_constraints:
     artefact="|".join(ARTEFACTS),
     campaign="|".join(CAMPAIGNS),
-    dataset="|".join(datasets.DATASETS),
+    dataset="|".join(DATASETS),
     file=r"[\w.-]+",
     partition=r"[\w.-]+",
     task=r"\w+",
