@@ -93,7 +93,7 @@ def declare(folder):
     (folder / "params").mkdir()
     for name, text in (("accuracy", ACCURACY), ("averaging", AVERAGING), ("paper", PAPER)):
         (folder / f"params/{name}.yaml").write_text(text)
-    (folder / "params/datasets.yaml").write_text("mnist: {train: 100, sources: [.], files: {a: unpinned}}\n")
+    (folder / "params/datasets.yaml").write_text("mnist: {train: 60000, sources: [.], files: {a: unpinned}}\n")
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ paper: false
 cells: {task: digits_2nn, partition: [iid, shards], K: 50, C: 0.1, E: 1, targets: [0.5], rounds: 3,
   lr: [0.1, 0.464, 2.15]}
 grid: [{B: 10}]
-table: {rows: [B], columns: [partition], baseline: {B: inf}}
+table: {rows: [B], columns: [partition], baseline: {B: 10}}
 figure: {kind: curves, y: test_accuracy, lines: best, x: rounds, panels: [partition], range: {x: [0, 3], y: [0.0, 1.0]}}
 """
 README = """# Before
@@ -297,7 +297,7 @@ MISTAKES = {
     "cells of itself": (OWN_CELLS, "cells_of: small\n", "cells_of"),
     "a table by an unknown setting": ("rows: [B]", "rows: [Z]", "'Z'"),
     "a table without rows": ("rows: [B], ", "", "rows"),
-    "a baseline of an unknown setting": ("baseline: {B: inf}", "baseline: {Z: 1}", "'Z'"),
+    "a baseline of an unknown setting": ("baseline: {B: 10}", "baseline: {Z: 1}", "'Z'"),
     "a table that says something else": ("rows: [B], ", "rows: [B], colour: red, ", "'colour'"),
     "neither table nor figure": (SMALL[SMALL.index("table:") :], "", "neither table nor figure"),
     "a title that is a number": ('title: "Small"', "title: 2017", "title is 2017"),
@@ -358,7 +358,7 @@ def test_a_dataset_without_its_number_of_training_examples_is_named(folder, caps
 
 def test_more_clients_than_examples_are_refused(folder, capsys):
     mistaken(folder, "K: 50", "K: 1501")
-    assert "K: 1500 examples" in refused(capsys, "partition", "digits-iid-K1501-s0")
+    assert "K is 1501, for which iid needs 1501 examples at least; digits has 1500" in refused(capsys, "partition", "digits-iid-K1501-s0")
 
 
 def test_a_record_that_is_there_is_kept_and_said_to_be(folder, capsys, monkeypatch):

@@ -36,7 +36,7 @@ class Artefact:
     cells: tuple[Cell, ...]
     table: Mapping[str, Any] | None = None
     figure: Mapping[str, Any] | None = None
-    paper: bool = True  # whether `all` makes it
+    paper: bool = False  # whether it is one of the paper's, which `all` makes
     cells_of: str | None = None  # the artefact whose cells these are
 
 
@@ -79,7 +79,7 @@ def check(declared: Mapping[str, Any]) -> None:
     title = declared.get("title", "untitled")
     if not isinstance(title, str) or len(title.splitlines()) != 1:  # in LaTeX it is a comment, which a line ends
         raise ValueError(f"title is {title!r}; it is one line of text")
-    if type(declared.get("paper", True)) is not bool:
+    if type(declared.get("paper", False)) is not bool:
         raise ValueError(f"paper is {declared['paper']!r}; it is true or false")
     if all(declared.get(key) is None for key in LAYOUTS):
         raise ValueError("it has neither table nor figure; an artefact is shown as one at least")
