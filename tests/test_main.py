@@ -358,7 +358,8 @@ def test_a_dataset_without_its_number_of_training_examples_is_named(folder, caps
 
 def test_more_clients_than_examples_are_refused(folder, capsys):
     mistaken(folder, "K: 50", "K: 1501")
-    assert "K is 1501, for which iid needs 1501 examples at least; digits has 1500" in refused(capsys, "partition", "digits-iid-K1501-s0")
+    said = refused(capsys, "partition", "digits-iid-K1501-s0")
+    assert "K is 1501, for which iid needs 1501 examples at least; digits has 1500" in said
 
 
 def test_a_record_that_is_there_is_kept_and_said_to_be(folder, capsys, monkeypatch):
