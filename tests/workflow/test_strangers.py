@@ -50,7 +50,7 @@ extensions: [half, skew, net]
 cells: {task: net, init: module, partition: {name: skew, alpha: 1.0}, K: 20, C: 0.25, E: 2, B: 10, rounds: 40}
 grid:
   - {algorithm: [fedavg, {name: half, server_lr: 0.5}], targets: [], lr: [0.05, 0.1], evaluate: every_round}
-  - {algorithm: [fedavg, {name: half, server_lr: 0.5}], targets: [0.6], lr: [0.05, 0.1, 0.2, 0.4, 0.8]}
+  - {algorithm: [fedavg, {name: half, server_lr: 0.5}], targets: [0.6], lr: [0.1, 0.2, 0.4, 0.8, 1.6, 3.2]}
 table: {rows: [algorithm], columns: [partition], baseline: {algorithm: fedavg}}
 """
 TABLED = PARAMS.replace(PARAMS.splitlines()[5] + "\n", "")
@@ -116,12 +116,12 @@ def test_a_stranger_s_files_stand_in_a_table_beside_fedavg_and_are_audited_clean
 
 
 def test_the_audit_sees_that_a_stranger_s_file_is_another_than_the_record_s(folder):
-    place = folder / "extensions/half.py"
-    text = place.read_text()
+    place, audit = folder / "extensions/half.py", "python -m fedgrid audit together"
+    text, before = place.read_text(), done(audit, folder)
     try:
         place.write_text(text + "\n# a comment changes nothing\n")
-        assert "other" not in done("python -m fedgrid audit together", folder).partition("origin")[2].partition("\n")[0]
-        place.write_text(text.replace("(self.server_lr - 1)", "(self.server_lr - 1.0 + 0)"))
-        assert "note origin" in done("python -m fedgrid audit together", folder)
+        assert done(audit, folder) == before
+        place.write_text(text.replace("(self.server_lr - 1)", "(self.server_lr - 1 + 0)"))
+        assert "note origin: " in done(audit, folder).replace(before, "")
     finally:
         place.write_text(text)
