@@ -28,11 +28,11 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def own_extensions():
     """Each test loads extensions of its own: none is left to the next."""
-    kept = [(registry, dict(registry)) for registry in REGISTRIES]
+    kept, modules = [(registry, dict(registry)) for registry in REGISTRIES], set(sys.modules)
     yield
     extensions.restore(kept)
     extensions.load.cache_clear()
-    for name in [name for name in sys.modules if name.startswith(extensions.PACKAGE)]:
+    for name in {name for name in sys.modules if name.startswith(extensions.PACKAGE)} - modules:
         del sys.modules[name]
 
 

@@ -86,7 +86,12 @@ def test_the_command_line_joins_the_entry_s_words_and_refuses_in_one_line(hand, 
     assert re.fullmatch(r"fedgrid explain: hand: no entry ''; it has .*\n", capsys.readouterr().err)
 
 
+def test_in_a_folder_of_ones_own_the_commit_is_said_to_be_one_of_fedgrids_clone(hand, records):
+    assert f"    # in the clone of fedgrid: git checkout {handmade.COMMIT}\n" in explain(hand, records, "E=1 B=∞ iid")
+
+
 def test_it_tells_the_number_the_paper_s_and_what_the_record_says(hand, records):
+    Path("src/fedgrid").mkdir(parents=True)
     text = explain(hand, records, "E=1 B=∞ iid")
     cell = cell_of(hand, "iid", 1, "inf", 0)
     path = record.path(cell.name)
@@ -127,9 +132,9 @@ def test_the_line_of_a_figure_has_its_own_rate_s_curve(monkeypatch):
 
 
 def test_a_commit_is_one_word_of_its_command_and_uncommitted_sources_are_told(hand, tmp_path):
-    records = handmade.write(hand, tmp_path, commit="main; rm -rf ~", dirty=True)
+    records = handmade.write(hand, tmp_path, commit="main;\nrm -rf ~", dirty=True)
     *_, warning, checkout, _, _, _, _ = explain(hand, records, "FedSGD iid").splitlines()
-    assert shlex.split(checkout) == ["git", "checkout", "main; rm -rf ~"]
+    assert shlex.split(checkout)[-3:] == ["git", "checkout", "main; rm -rf ~"]
     assert warning.strip().startswith("#") and "commit" in warning
 
 

@@ -6,6 +6,7 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fedgrid.files import sha256
@@ -160,12 +161,15 @@ def shown(value: Any) -> str:
 def commands(cell: Cell, provenance: Mapping[str, Any]) -> tuple[str, ...]:
     """What to paste to make the record: at its commit, or with these sources where it has none.
 
-    One that is there is deleted before, for `run` keeps it, and git takes away none that it does not track.
+    In a folder of one's own, which has no sources, the commit is one of fedgrid's clone. A record that is there is
+    deleted before, for `run` keeps it, and git takes away none that it does not track.
     """
-    checkout = [["git", "checkout", str(provenance["commit"])]] if provenance.get("commit") else []
+    elsewhere = "" if Path("src/fedgrid").is_dir() else "# in the clone of fedgrid: "
+    commit = " ".join(str(provenance.get("commit") or "").split())  # one line, as a comment is
+    checkout = [f"{elsewhere}{shlex.join(['git', 'checkout', commit])}"] if commit else []
     warning = ["# it was made from changes that no commit holds"] if provenance.get("dirty") else []
     verbs = [("fetch", cell.dataset), *([("encode", cell.dataset)] if DATASETS[cell.dataset].posts else [])]
     verbs += [("partition", cell.partition_name), ("run", cell.name)]
     *before, run = (["python", "-m", "fedgrid", *verb] for verb in verbs)
     deleted = [["rm", "-f", record.path(cell.name).as_posix()]] if provenance else []
-    return (*warning, *map(shlex.join, [*checkout, *before, *deleted, run]))
+    return (*warning, *checkout, *map(shlex.join, [*before, *deleted, run]))

@@ -39,7 +39,8 @@ def extension(kind: str, name: str) -> dict[Path, str]:
     """The files of an extension of that kind: itself, its test, its params file. ValueError where the name is taken."""
     if not re.fullmatch(NAME, name) or iskeyword(name):
         raise ValueError(f"{name!r} is no name for it: a name is lower-case letters, digits and _, a letter first")
-    if name in (*artefacts.NOT_ARTEFACTS, artefacts.OWN) or any(name in registry for registry in KINDS[kind]):
+    taken = (*artefacts.NOT_ARTEFACTS, *artefacts.RULES, artefacts.OWN)
+    if name in taken or any(name in registry for registry in KINDS[kind]):
         raise ValueError(f"{name!r} is fedgrid's own already; choose another name")
     places = {
         "extension.py": f"extensions/{name}.py",
