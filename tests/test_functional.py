@@ -145,10 +145,10 @@ def start(model, dtype):
 def raced(model, data, P, lrs, count, w, dtype, **settings):
     """The same by the engine, for all learning rates together: count tensors (R, parameters)."""
     clients = Federation(model, data, P, stream=partial(stream, 3), dtype=dtype, **settings)
-    w, lr, states, laps = w.repeat(len(lrs), 1), torch.tensor(lrs, dtype=w.dtype), States(), []
+    w, lr, states, laps = w.repeat(len(lrs), 1), torch.tensor(lrs, dtype=w.dtype, device=w.device), States(), []
     for t in range(1, count + 1):
         w, states, _ = clients.round(t, w, lr, states)
-        laps.append(w)
+        laps.append(w.cpu())
     return laps
 
 
@@ -156,11 +156,11 @@ def partition(kind="shards_unbalanced", K=10):
     return draw(PARTITIONS[kind](), images(1)()[1].numpy(), K, stream(0, "partition"))
 
 
-def distance(kind, P, dtype, count=4, lrs=LRS, **settings):
+def distance(kind, P, dtype, count=4, lrs=LRS, device="cpu", **settings):
     """How far the engine ever is from the specification, all rates together."""
     model, examples = kind
-    data, w = Examples(*examples(), Inputs(prepare(dtype))), start(model, dtype)
-    laps = raced(model, data, P, lrs, count, w, dtype, **settings)
+    data, w = Examples(*(one.to(device) for one in examples()), Inputs(prepare(dtype))), start(model, dtype)
+    laps = raced(model, data, P, lrs, count, w.to(device), dtype, **settings)
     apart = 0.0
     for r, lr in enumerate(lrs):
         reference = specified(kind, P, lr, count, dtype, **settings)

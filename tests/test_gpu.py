@@ -15,6 +15,7 @@ from fedgrid.partitions import Partition
 from fedgrid.rng import stream
 from fedgrid.run.pace import examples
 from fedgrid.tasks.models import CHAR_LSTM, MNIST_2NN, MNIST_CNN, WORD_LSTM
+from tests import test_functional as modules
 from tests.test_engine import KINDS, LRS, SETTINGS, distance, partition, prepare, raced, start
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is there")
@@ -76,3 +77,20 @@ def test_a_round_takes_the_memory_that_is_reckoned_with(model, B):
     clients.round(1, w, lr, States())
     reckoned = 16 * replica_bytes(model, clients.example, Epoch(B, B))
     assert 0.7 * reckoned < torch.cuda.max_memory_allocated() - before < 1.05 * reckoned
+
+
+@pytest.mark.parametrize("settings", modules.SETTINGS.values(), ids=modules.SETTINGS)
+@pytest.mark.parametrize("kind", modules.KINDS)
+def test_a_module_on_a_gpu_equals_the_specification(kind, settings):
+    P = partition("shards_unbalanced", 10)
+    assert modules.distance(modules.KINDS[kind], P, torch.float64, device=GPU, **settings) < 1e-9
+
+
+@pytest.mark.parametrize("kind", modules.KINDS)
+def test_a_module_on_a_gpu_computes_the_same_bits_again(kind, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)  # as a job has it
+    model, stored = modules.KINDS[kind]
+    data = Examples(*(one.to(GPU) for one in stored()), Inputs(prepare(torch.float32)))
+    w, P = modules.start(model, torch.float32).to(GPU), partition("shards_unbalanced", 10)
+    first, second = (modules.raced(model, data, P, LRS, 5, w, torch.float32, C=0.4, E=2, B=4) for _ in range(2))
+    assert all(a.equal(b) for a, b in zip(first, second, strict=True))

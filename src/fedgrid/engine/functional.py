@@ -1,7 +1,8 @@
 """A model that is any torch.nn.Module: run over the replica axis by torch.func, its backward pass found by autograd.
 
-Several times slower than fused layers (docs/performance.md): every gradient exists before it is subtracted, and weights
-are copied at each step, since autograd takes none of the engine's inference tensors.
+Slower than fused layers (docs/performance.md says how much): every gradient exists before it is subtracted, and weights
+are copied at each step, since autograd takes none of the engine's inference tensors. To do without inference mode would
+cost the fused layers more.
 """
 
 import threading

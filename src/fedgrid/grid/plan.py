@@ -15,7 +15,7 @@ from fedgrid.grid.artefacts import Artefact
 from fedgrid.grid.cells import Cell, Race
 from fedgrid.tasks.datasets import DECLARED, declared
 
-SLOWER = "up to five times slower than the same layers fused (docs/performance.md); the hours above have it so"
+SLOWER = "slower than the same layers fused (docs/performance.md says how much); the hours above have it so"
 # Examples per second that a cell trains on, over all its rates, on one thread of this machine or on one GPU.
 Pace = Callable[[Cell], float]
 

@@ -83,6 +83,7 @@ def device(cell: Cell) -> torch.device:
         _, products = PRECISIONS[cell.precision]
         torch.backends.cuda.matmul.fp32_precision = products
         torch.backends.cudnn.conv.fp32_precision = products  # type: ignore[attr-defined]  # tf32 unless told
+        torch.backends.cudnn.deterministic = True  # of an nn.Module; fused layers use none of its kernels
         return torch.device("cuda")
     if cell.precision == "tf32":
         raise ValueError(f"{cell.name}: precision tf32 needs a GPU, and this process sees none")
