@@ -17,7 +17,7 @@ title: "Small"
 paper: false
 cells: {task: digits_2nn, partition: [iid, shards], K: 50, C: 0.1, E: 1, targets: [0.5], rounds: 3}
 grid: [{B: 10, lr: [0.1, 0.464, 2.15]}]
-table: {rows: [B], columns: [partition], baseline: {B: 10}}
+table: {rows: [B], columns: [partition], baseline: {E: 1}}
 figure: {kind: curves, y: test_accuracy, lines: best, x: rounds, panels: [partition], range: {x: [0, 3], y: [0.0, 1.0]}}
 """
 AVERAGED = """

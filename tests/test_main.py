@@ -26,7 +26,7 @@ paper: false
 cells: {task: digits_2nn, partition: [iid, shards], K: 50, C: 0.1, E: 1, targets: [0.5], rounds: 3,
   lr: [0.1, 0.464, 2.15]}
 grid: [{B: 10}]
-table: {rows: [B], columns: [partition], baseline: {B: 10}}
+table: {rows: [B], columns: [partition], baseline: {E: 1}}
 figure: {kind: curves, y: test_accuracy, lines: best, x: rounds, panels: [partition], range: {x: [0, 3], y: [0.0, 1.0]}}
 """
 README = """# Before
@@ -284,7 +284,13 @@ MISTAKES = {
     "a negative rate": ("[0.1, 0.464, 2.15]", "[-0.1, 0.464, 2.15]", "lr is [-0.1, 0.464, 2.15]"),
     "a grid of rates of none per decade": ("[0.1, 0.464, 2.15]", "{per_decade: 0, from: 0, to: 1}", "lr"),
     "a target in percent": ("[0.5]", "[50]", "targets is [50.0]"),
-    "a single target": ("[0.5]", "0.5", "targets"),
+    "a target in words": ("[0.5]", "half", "targets: 'half'"),
+    "a key twice": ("C: 0.1", "C: 0.1, C: 0.5", "line 3: the key 'C' stands in line 3 already"),
+    "own clients of images": ("[iid, shards]", "natural", "partition is natural"),
+    "a batch beyond the largest client": ("B: 10", "B: 31", "B is 31"),
+    "a cell twice": ("[{B: 10}]", "[{B: 10}, {B: 10.0}]", "rows 1 and 2 of grid"),
+    "a value twice": ("[iid, shards]", "[iid, iid]", "partition has 'iid' twice"),
+    "a negative seed": ("E: 1,", "E: 1, seed: -1,", "seed is -1"),
     "an empty grid": ("[{B: 10}]", "[]", "grid is empty"),
     "no grid": ("grid: [{B: 10}]\n", "", "grid is empty"),
     "a grid that is a mapping": ("[{B: 10}]", "{B: 10}", "grid"),
@@ -297,7 +303,8 @@ MISTAKES = {
     "cells of itself": (OWN_CELLS, "cells_of: small\n", "cells_of"),
     "a table by an unknown setting": ("rows: [B]", "rows: [Z]", "'Z'"),
     "a table without rows": ("rows: [B], ", "", "rows"),
-    "a baseline of an unknown setting": ("baseline: {B: 10}", "baseline: {Z: 1}", "'Z'"),
+    "a baseline of no cell": ("baseline: {E: 1}", "baseline: {E: 3}", "baseline of E 3"),
+    "a baseline of an unknown setting": ("baseline: {E: 1}", "baseline: {Z: 1}", "'Z'"),
     "a table that says something else": ("rows: [B], ", "rows: [B], colour: red, ", "'colour'"),
     "neither table nor figure": (SMALL[SMALL.index("table:") :], "", "neither table nor figure"),
     "a title that is a number": ('title: "Small"', "title: 2017", "title is 2017"),

@@ -10,14 +10,39 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# The rounds at which the global model is evaluated. "paper" is read off the markers of its Figures 3 and 8, "cifar" off
-# those of Figure 4, "fives" off those of Figures 5 and 9, "minibatches" off plain SGD in Figure 9.
+
+def paper(t: int) -> bool:
+    """Rounds 1 to 10, then tens to 100, then hundreds: the markers of the paper's Figures 3 and 8."""
+    return t <= 10 or (t <= 100 and t % 10 == 0) or t % 100 == 0
+
+
+def cifar(t: int) -> bool:
+    """Tens to 100, then fifties: the markers of Figure 4."""
+    return t % 50 == 0 or (t <= 100 and t % 10 == 0)
+
+
+def fives(t: int) -> bool:
+    """Rounds 1 to 10, then fives: the markers of Figures 5 and 9."""
+    return t <= 10 or t % 5 == 0
+
+
+def minibatches(t: int) -> bool:
+    """Every 500th round: the markers of plain SGD in Figure 9."""
+    return t % 500 == 0
+
+
+def every_round(t: int) -> bool:
+    """Every round."""
+    return True
+
+
+# The rounds at which the global model is evaluated.
 SCHEDULES: dict[str, Callable[[int], bool]] = {
-    "paper": lambda t: t <= 10 or (t <= 100 and t % 10 == 0) or t % 100 == 0,
-    "cifar": lambda t: t % 50 == 0 or (t <= 100 and t % 10 == 0),
-    "fives": lambda t: t <= 10 or t % 5 == 0,
-    "minibatches": lambda t: t % 500 == 0,
-    "every_round": lambda t: True,
+    "paper": paper,
+    "cifar": cifar,
+    "fives": fives,
+    "minibatches": minibatches,
+    "every_round": every_round,
 }
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from fedgrid.algorithms import ALGORITHMS, MESSAGES, FedAvg, Transformation
 from fedgrid.algorithms.batches import DECAYS, SHUFFLES
@@ -43,22 +43,23 @@ LATER = {"later": True}  # of a setting that came after the first records
 class Cell:
     """One job that leaves one record. What Race and Interpolation, its two kinds, have in common.
 
+    A setting is annotated with what docs/params.md says of it.
     The settings from `init` on are choices that the paper leaves open; docs/deviations.md discusses their defaults.
     """
 
-    task: str
-    partition: Division
-    E: int  # local epochs
-    B: float  # batch size; inf is the client's whole data
-    lr: tuple[float, ...]  # learning rates, rising
-    K: int = 100  # clients
-    seed: int = 0
-    init: str = "glorot"
-    scaling: str = "unit"
-    shuffle: str = "every_epoch"
-    precision: str = field(default="float32", metadata=LATER)
-    lrn: bool = field(default=True, metadata=LATER)  # the CIFAR-10 model's local response normalisation
-    l2: bool = field(default=True, metadata=LATER)  # and its L2 penalty
+    task: Annotated[str, "what is learnt: a dataset, and the model that learns it"]
+    partition: Annotated[Division, "which training examples each client holds"]
+    E: Annotated[int, "local epochs: how often a client goes through its examples in a round"]
+    B: Annotated[float, "batch size; `inf` is all of a client's examples at once"]
+    lr: Annotated[tuple[float, ...], "learning rates, which race: one, a list, or a grid of rates"]
+    K: Annotated[int, "clients"] = 100
+    seed: Annotated[int, "what partition, initial weights, cohorts and batches are drawn from"] = 0
+    init: Annotated[str, "how the initial weights are drawn"] = "glorot"
+    scaling: Annotated[str, "the pixels of grey images: from 0 to 1, or of mean 0 and variance 1"] = "unit"
+    shuffle: Annotated[str, "a client's examples, before each of its epochs or once a round"] = "every_epoch"
+    precision: Annotated[str, "of matrix products; `tf32` needs a GPU"] = field(default="float32", metadata=LATER)
+    lrn: Annotated[bool, "the CIFAR-10 model's local response normalisation"] = field(default=True, metadata=LATER)
+    l2: Annotated[bool, "the CIFAR-10 model's L2 penalty"] = field(default=True, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -84,9 +85,8 @@ class Cell:
         model, has_none = TASKS[self.task].model, "true where the task's model has no"
         yield "lrn", self.lrn or model.variant(False, True) != model, f"{has_none} local response normalisation"
         yield "l2", self.l2 or model.variant(True, False) != model, f"{has_none} L2 penalty"
-        yield "lr", len(self.lr) > 0, "at least one learning rate; the grid is empty"
-        yield "lr", all(0 < lr < math.inf for lr in self.lr), "positive learning rates"
-        yield "lr", sorted(set(self.lr)) == list(self.lr), "rising learning rates, none twice"
+        yield "lr", len(self.lr) > 0 and all(0 < lr < math.inf for lr in self.lr), "positive numbers, one at least"
+        yield "lr", sorted(set(self.lr)) == list(self.lr), "rising, none twice"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -134,16 +134,18 @@ class Cell:
 class Race(Cell):
     """A point of the grid C × E × B, its learning rates racing in lockstep."""
 
-    C: float  # client fraction, 0 to 1; 0 is one client
-    targets: tuple[float, ...]  # test accuracies, rising; the last one ends the race, none runs it to the horizon
-    rounds: int  # the horizon: rounds after which the race ends without its target
-    rounding: str = "nearest"  # of C·K
-    evaluate: str = "paper"
-    train_loss: bool = False  # also evaluate the loss over the whole training set
-    algorithm: FedAvg = field(default=FedAvg(), metadata=LATER)  # frozen
-    message: tuple[Transformation, ...] = field(default=(), metadata=LATER)  # what a client's update goes through
-    decay: float = field(default=1.0, metadata=LATER)  # factor on the learning rates
-    decay_per: str = field(default="epoch", metadata=LATER)  # how often it comes in
+    C: Annotated[float, "client fraction: the share of the clients that take part in a round; 0 is one client"]
+    targets: Annotated[tuple[float, ...], "test accuracies, one or a list; the last ends the race, `[]` never does"]
+    rounds: Annotated[int, "the horizon: the round that ends a race which does not reach its last target"]
+    rounding: Annotated[str, "how C·K becomes a number of clients"] = "nearest"
+    evaluate: Annotated[str, "the rounds in which the model is tested"] = "paper"
+    train_loss: Annotated[bool, "whether the loss over the whole training set is measured, too"] = False
+    algorithm: Annotated[FedAvg, "what clients and server do in a round"] = field(default=FedAvg(), metadata=LATER)
+    message: Annotated[tuple[Transformation, ...], "a list: what is done to an update, in turn, before it is sent"] = (
+        field(default=(), metadata=LATER)
+    )
+    decay: Annotated[float, "factor by which the learning rates decay"] = field(default=1.0, metadata=LATER)
+    decay_per: Annotated[str, "after each pass over the data, or each round"] = field(default="epoch", metadata=LATER)
 
     def bounds(self) -> Iterator[tuple[str, bool, str]]:
         """Each setting's name, whether its value is allowed, and what is."""
@@ -170,8 +172,8 @@ class Race(Cell):
 class Interpolation(Cell):
     """Figure 1: clients 0 and 1 train apart, from the same initial weights or not, and are averaged."""
 
-    shared_start: bool
-    points: int = 50  # values of θ
+    shared_start: Annotated[bool, "whether both clients begin with the same weights"]
+    points: Annotated[int, "how many averages of the two are evaluated, θ from −0.2 to 1.2"] = 50
     span: ClassVar[tuple[float, float]] = (-0.2, 1.2)  # of θ
 
     def bounds(self) -> Iterator[tuple[str, bool, str]]:

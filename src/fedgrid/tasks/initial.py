@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedgrid.engine.layers import MNIST_START
+from fedgrid.engine.layers import MNIST_START, Shape
 from fedgrid.engine.model import Layered, Model
 
 
@@ -19,19 +19,36 @@ def truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.nda
     return draws
 
 
-# How a weight of those inputs and outputs starts; the paper is silent.
-INITS: dict[str, Callable[[tuple[int, int], tuple[int, ...], np.random.Generator], np.ndarray]] = {
-    # Glorot & Bengio 2010, uniform: the default of TensorFlow from 1.0 on
-    "glorot": lambda fans, shape, rng: rng.uniform(-1, 1, shape) * sqrt(6 / sum(fans)),
-    # He et al. 2015, normal
-    "he": lambda fans, shape, rng: rng.standard_normal(shape) * sqrt(2 / fans[0]),
-    # the tutorials that came with TensorFlow in 2016: truncated normal of the layer's own deviation, or 1/√inputs
-    "tutorial": lambda fans, shape, rng: truncated_normal(shape, rng) / sqrt(fans[0]),
-    # PyTorch's nn.Linear: uniform in ±1/√inputs, biases alike
-    "torch": lambda fans, shape, rng: rng.uniform(-1, 1, shape) / sqrt(fans[0]),
+Fans = tuple[int, int]  # inputs and outputs of a weight
+
+
+def glorot(fans: Fans, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """Glorot & Bengio 2010, uniform: the default of TensorFlow from 1.0 on."""
+    return rng.uniform(-1, 1, shape) * sqrt(6 / sum(fans))
+
+
+def he(fans: Fans, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """He et al. 2015, normal."""
+    return rng.standard_normal(shape) * sqrt(2 / fans[0])
+
+
+def tutorial(fans: Fans, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """TensorFlow's tutorials of 2016: a truncated normal of the layer's own deviation, or of 1/√inputs."""
+    return truncated_normal(shape, rng) / sqrt(fans[0])
+
+
+def torch_linear(fans: Fans, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """PyTorch's nn.Linear: uniform in ±1/√inputs, biases alike."""
+    return rng.uniform(-1, 1, shape) / sqrt(fans[0])
+
+
+# How a weight starts; the paper is silent.
+INITS: dict[str, Callable[[Fans, Shape, np.random.Generator], np.ndarray]] = {
+    "glorot": glorot,
+    "he": he,
+    "tutorial": tutorial,
+    "torch": torch_linear,
 }
-
-
 MODULE = "module"  # as an nn.Module draws its own
 
 
