@@ -74,9 +74,8 @@ def test_what_takes_no_names_takes_all_that_it_declares_and_the_audit_is_clean(f
 def test_a_part_of_it_is_judged_by_the_seal_of_the_whole(folder):
     assert ", 0 findings" in folder.run("python", "-m", "fedgrid", "audit", "mine")
     said = folder.run("python", "-m", "fedgrid", "manifest", "mine", fails=True)
-    assert said == (
-        "fedgrid manifest: mine: sealed in results/manifests/campaign.sha256 with others, by `python -m fedgrid manifest`\n"
-    )
+    place = "results/manifests/campaign.sha256"
+    assert said == f"fedgrid manifest: mine: sealed in {place} with others, by `python -m fedgrid manifest`\n"
 
 
 def test_a_record_that_was_altered_is_found(folder, tmp_path):
