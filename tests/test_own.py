@@ -201,7 +201,7 @@ def test_a_dataset_that_is_unknown_is_named():
         ((9, (make,), {"../a": "0" * 64}), "has '../a'"),
         ((9, (make,), {"a": "0" * 63}), "which is not a file's name and sha256"),
     ],
-    ids=str,
+    ids=["no examples", "many", "no sources", "a source alone", "no files", "a path", "a short sha256"],
 )
 def test_what_is_no_declaration_is_refused_by_one_line(given, says):
     assert says in refusal(Declaration, *given)
