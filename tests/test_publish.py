@@ -600,7 +600,7 @@ def workflow(campaign):
     files.write(campaign / "params/quickstart.yaml", yaml.safe_dump(GRID))
     (campaign / "cells").rename(campaign / "results/cells")
     snakefile = f"""
-        ARTEFACTS = PAPER = ["quickstart"]
+        ARTEFACTS = MAIN = ["quickstart"]
         def records(name):
             return []
         def outputs(name):
