@@ -58,3 +58,24 @@ def test_memory_grows_with_weights_rates_and_attempts(cell):
     assert resources.megabytes(cell, 0, 6) == resources.megabytes(cell, 0, 3)
     assert resources.megabytes(cell, 0, 3) == round(3 * (1500 + 10 * 4 * weights / 1e6))
     assert resources.megabytes(cell, 1, 1) > resources.megabytes(cell, 0, 1)
+
+
+def test_cells_that_share_a_job_are_granted_together_what_one_is(cell):
+    short, long = replace(cell, E=1, rounds=1), replace(cell, E=1000)
+    here = resources.cluster({"longest": 40, "gpu_tasks": ["cifar"]})
+    assert (here.gpus(cell), here.pack(short), here.pack(long)) == (0, "short", None)
+    assert [here.minutes(short, 1, {"short": n}) for n in (1, 8, 100)] == [10, 5, 1]
+    assert here.minutes(long, 1, {"short": 8}) == 40
+    assert here.megabytes(cell, 2) == resources.megabytes(cell, 0, 2)
+
+
+def test_every_task_takes_a_gpu_unless_told(cell):
+    assert resources.cluster({}).gpus(cell) == 1
+    assert resources.cluster({}).pack(replace(cell, E=1, rounds=1)) == "short_gpu"
+    assert resources.cluster({"gpu_tasks": []}).gpus(cell) == 0
+
+
+@pytest.mark.parametrize("longest", [0, "day", True, 1.5])
+def test_what_is_granted_is_whole_minutes(longest):
+    with pytest.raises(ValueError, match=r"partitions.yaml: longest is .*; it must be minutes, from 1"):
+        resources.cluster({"longest": longest})

@@ -78,7 +78,7 @@ def test_a_part_of_it_is_judged_by_the_seal_of_the_whole(folder):
     assert said == f"fedgrid manifest: mine: sealed in {place} with others, by `python -m fedgrid manifest`\n"
 
 
-def test_a_record_that_was_altered_is_found(folder, tmp_path):
+def test_a_record_that_was_altered_is_found(folder):
     place = next((folder.path / "results/cells").rglob("*fedprox*.json"))
     whole = place.read_text()
     place.write_text(whole + "\n")

@@ -13,7 +13,9 @@ rule run:
     resources:
         cell=1,
         gpu=lambda wildcards: CLUSTER.gpus(CELLS[wildcards.cell]),
-        runtime=lambda wildcards, attempt: CLUSTER.minutes(CELLS[wildcards.cell], attempt),
+        runtime=lambda wildcards, attempt: CLUSTER.minutes(
+            CELLS[wildcards.cell], attempt, workflow.group_settings.group_components  # which are not known before
+        ),
         mem_mb=lambda wildcards, attempt: CLUSTER.megabytes(CELLS[wildcards.cell], attempt),
     shell:
         "python -m fedgrid run {wildcards.cell} 2>&1 | tee {log}"

@@ -14,7 +14,7 @@ CAMPAIGN = artefacts.main_name()
 CAMPAIGNS = {CAMPAIGN: MAIN} | {name: [name] for name in ARTEFACTS if name not in MAIN}  # what is sealed together
 CELLS = {cell.name: cell for artefact in ARTEFACTS.values() for cell in artefact.cells}
 PARTITIONS = {cell.partition_name: cell for cell in CELLS.values()}
-CLUSTER = cluster(config, workflow.group_settings.group_components)
+CLUSTER = cluster(config)
 
 
 wildcard_constraints:

@@ -46,20 +46,21 @@ class Cluster:
     """What the jobs of a run ask of its cluster.
 
     longest: minutes that a job asks for at most. gpu_tasks: the tasks whose cells take a GPU, all where it is None.
-    packs: how many cells share a job, by the pack's name.
     """
 
     longest: int
     gpu_tasks: Collection[str] | None
-    packs: Mapping[str, int]
 
     def gpus(self, cell: Cell) -> int:
         """How many GPUs the cell's job takes, where there are any."""
         return int(self.gpu_tasks is None or cell.task in self.gpu_tasks)
 
-    def minutes(self, cell: Cell, attempt: int) -> int:
-        """Minutes that the cell's job asks for; the cells of a pack, one after another, get no more than one cell."""
-        share = self.longest // self.packs.get(self.pack(cell) or "", 1)
+    def minutes(self, cell: Cell, attempt: int, packs: Mapping[str, int]) -> int:
+        """Minutes that the cell's job asks for; the cells of a pack, one after another, get no more than one cell.
+
+        packs: how many cells share a job, by the pack's name.
+        """
+        share = self.longest // packs.get(self.pack(cell) or "", 1)
         return minutes(cell, self.gpus(cell), attempt, max(share, 1))
 
     def megabytes(self, cell: Cell, attempt: int) -> int:
@@ -73,9 +74,9 @@ class Cluster:
         return "short_gpu" if self.gpus(cell) else "short"
 
 
-def cluster(config: Mapping[str, Any], packs: Mapping[str, int]) -> Cluster:
+def cluster(config: Mapping[str, Any]) -> Cluster:
     """The cluster of that configuration of Snakemake's; ValueError where it is none."""
     longest = config.get("longest", LONGEST)
     if type(longest) is not int or longest < 1:
         raise ValueError(f"profiles/slurm/partitions.yaml: longest is {longest!r}; it must be minutes, from 1")
-    return Cluster(longest, config.get("gpu_tasks"), packs)
+    return Cluster(longest, config.get("gpu_tasks"))
