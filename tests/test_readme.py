@@ -127,7 +127,8 @@ def test_no_relative_link_or_image_is_dead(path):
 def test_what_a_document_tells_to_paste_exists(path):
     """Verbs, artefacts and cells: a cell's name ends in a digest of its settings and goes stale with them."""
     text = path.read_text()
-    cells, artefacts = all_cells(), [*artefact_names(), *re.findall(r"fedgrid new \w+ (\w+)", text)]
+    own = re.findall(r"fedgrid new \w+ (\w+)", text) + re.findall(r"`params/(\w+)\.yaml`", text)
+    cells, artefacts = all_cells(), [*artefact_names(), *own]
     for name in re.findall(r"\b\w+-\w+-[\w.-]+-s\d+-[0-9a-f]{10}\b", text):
         assert name in cells, f"{path.relative_to(ROOT)} names {name}, which params/ does not declare"
     for verb, operand in re.findall(r"(?:python -m |`)fedgrid ([a-z]+)(?: (\w+))?", text):

@@ -128,14 +128,16 @@ def metrics(names: list[str]) -> None:
 
 
 def readme(names: list[str]) -> None:
-    """Write the tables in README.md and docs/ again from the records that exist, and how many were replayed."""
+    """Write the tables in README.md and docs/ again: of records, replays, and of what params files may say."""
     from fedgrid import files
-    from fedgrid.results import summary
+    from fedgrid.results import reference, summary
 
     found, proof = chosen(names), replayed()
     first, *others = summary.DOCUMENTS
     for path in [first, *filter(Path.is_file, others)]:
         files.write(path, summary.readme(path.read_text(), found, records(found), proof))
+    if reference.PAGE.is_file():
+        files.write(reference.PAGE, reference.page(reference.PAGE.read_text(), files.mapping(reference.SCHEMA)))
 
 
 def claims(names: list[str]) -> None:

@@ -279,7 +279,7 @@ def test_snakemakes_report_holds_the_table_and_the_figure_and_loads_nothing(tree
         (lambda declared: declared.update(bogus=1), "bogus"),
         (lambda declared: declared["grid"][0].update(C=-0.1), "C is -0.1"),
         (lambda declared: declared.update(grid=[]), "grid"),
-        (lambda declared: declared["table"].update(rows=None), "table.rows"),
+        (lambda declared: declared["table"].update(rows=None), "table has rows None"),
     ],
     ids=["unknown setting", "unknown key", "negative C", "empty grid", "no rows"],
 )

@@ -5,10 +5,10 @@ from fedgrid.slurm.resources import cluster
 from fedgrid.targets import data_files, partition_file, raw_files
 from fedgrid.tasks.datasets import DATASETS, DECLARED
 
-for name in artefacts.artefact_names():
+ARTEFACTS = {name: artefacts.artefact(name) for name in artefacts.artefact_names()}
+for name in ARTEFACTS:
     schemas.check(artefacts.PARAMS / f"{name}.yaml", "artefact")
 schemas.check(shipped.found(DECLARED), "datasets")
-ARTEFACTS = {name: artefacts.artefact(name) for name in artefacts.artefact_names()}
 MAIN = artefacts.main_names()
 CAMPAIGN = artefacts.main_name()
 CAMPAIGNS = {CAMPAIGN: MAIN} | {name: [name] for name in ARTEFACTS if name not in MAIN}  # what is sealed together

@@ -55,7 +55,7 @@ class Cell:
     K: Annotated[int, "clients"] = 100
     seed: Annotated[int, "what partition, initial weights, cohorts and batches are drawn from"] = 0
     init: Annotated[str, "how the initial weights are drawn"] = "glorot"
-    scaling: Annotated[str, "the pixels of grey images: from 0 to 1, or of mean 0 and variance 1"] = "unit"
+    scaling: Annotated[str, "the pixels of grey images"] = "unit"
     shuffle: Annotated[str, "a client's examples, before each of its epochs or once a round"] = "every_epoch"
     precision: Annotated[str, "of matrix products; `tf32` needs a GPU"] = field(default="float32", metadata=LATER)
     lrn: Annotated[bool, "the CIFAR-10 model's local response normalisation"] = field(default=True, metadata=LATER)
