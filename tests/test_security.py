@@ -189,6 +189,20 @@ def test_yaml_makes_no_object(tag):
     assert f"params/datasets.yaml: {said}" in refusal(fetch.fetch, "mnist")
 
 
+# Extensions.
+
+
+@pytest.mark.parametrize("name", [*NAMES, "../evil", "/tmp/evil", "extensions.evil", "os", ""])
+def test_no_params_file_has_a_file_run_but_one_in_extensions(name):
+    evil = f"from pathlib import Path\nPath({PWNED!r}).touch()\n"
+    for place in ("evil.py", "params/evil.py", "extensions/evil.py", "extensions/extensions/evil.py"):
+        files.write(Path(place), evil)
+    declare("one", table=TABLE, extensions=[name])
+    assert refusal(artefacts.artefact, "one").startswith("params/one.yaml: ")
+    declare("one", table=TABLE)
+    assert artefacts.artefact("one").cells  # one that is not named is not run
+
+
 # Names.
 
 
