@@ -115,7 +115,7 @@ def test_a_body_cut_once_is_asked_for_again(host, bring, toy):
 
 def test_a_missing_file_is_not_asked_for_again(host, bring, toy):
     one = host({})
-    assert "404" in refusal(bring, one.url)
+    assert "404 Client Error" in refusal(bring, one.url)
     assert one.asked == ["a.gz"]
 
 
@@ -142,7 +142,7 @@ def test_the_next_host_is_asked_where_the_first_is_dead_or_wrong(host, bring, to
 def test_the_error_tells_what_happened_at_each_source(host, bring, dead):
     wrong, without = host({"a.gz": b"wrong"}).url, host({}).url
     said = refusal(bring, dead, wrong, without)
-    at = [said.index(part) for part in (dead, "refused", wrong[:-1], "sha256 is", without[:-1], "404")]
+    at = [said.index(part) for part in (dead, "refused", wrong[:-1], "sha256 is", without[:-1], "404 Client Error")]
     assert at == sorted(at)
 
 

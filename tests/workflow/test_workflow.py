@@ -213,6 +213,9 @@ def test_the_paper_s_audit_is_asked_each_time_and_finds_what_was_altered_since_i
 
 def test_a_fresh_clone_with_dvc_pull_has_every_record_and_nothing_to_do(tree, tmp_path):
     digits_alone(tree)
+    declared = (tree.path / "params/quickstart.yaml").read_text()
+    (tree.path / "params/table1.yaml").write_text(f"{declared}\npaper: true\n")  # the quickstart stands beside a paper
+    tree.commit("a paper of the digits")
     assert tree.run("dvc", "repro", "quickstart").count("Nothing to be done") == 2
     assert "up to date" in tree.run("dvc", "status", "data", "quickstart")
     assert tree.run("git", "status", "--porcelain").split() == ["M", "dvc.lock"]
