@@ -20,8 +20,9 @@ from bench import loops
 from fedgrid import partitions
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples
-from fedgrid.engine.federation import Federation, States
+from fedgrid.engine.federation import Federation
 from fedgrid.engine.model import Model
+from fedgrid.engine.states import States
 from fedgrid.engine.workers import spread
 from fedgrid.partitions import PARTITIONS
 from fedgrid.rng import stream

@@ -15,7 +15,8 @@ from fedgrid.algorithms.fedprox import FedProx
 from fedgrid.algorithms.messages import Clip
 from fedgrid.engine import federation as engine
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation, States
+from fedgrid.engine.federation import Federation
+from fedgrid.engine.states import States
 from fedgrid.partitions import PARTITIONS, draw
 from fedgrid.rng import stream
 from fedgrid.tasks.models import dense

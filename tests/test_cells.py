@@ -345,6 +345,7 @@ def test_a_record_s_settings_give_its_cell_again():
         ({"algorithm": {"name": "fedprox", "mu": "much"}}, "fedprox.mu: 'much' is not a number"),
         ({"algorithm": {"name": "fedprox", "mu": -1}}, "mu is -1.0; it must be a number from 0"),
         ({"algorithm": {"name": "fedavgm", "beta": 1}}, "beta is 1.0; it must be a number from 0 and below 1"),
+        ({"message": [{"name": "clip", "norm": 0}]}, "norm is 0.0; it must be a positive number"),
         ({"partition": "sharts"}, "unknown partition 'sharts'; choose from natural, iid, shards"),
         ({"message": ["clap"]}, "unknown transformation 'clap'; choose from clip"),
         ({"message": "clip"}, "message is 'clip'; it is a list"),

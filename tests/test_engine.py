@@ -13,7 +13,7 @@ from fedgrid.engine import evaluation
 from fedgrid.engine import federation as engine
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation, States
+from fedgrid.engine.federation import Federation
 from fedgrid.engine.memory import (
     Epoch,
     activations,
@@ -23,6 +23,7 @@ from fedgrid.engine.memory import (
     replicas_at_once,
     step_bytes,
 )
+from fedgrid.engine.states import States
 from fedgrid.engine.steps import Batches, Beside, Replicas
 from fedgrid.engine.workers import spread
 from fedgrid.partitions import PARTITIONS, Partition, draw

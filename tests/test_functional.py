@@ -20,9 +20,10 @@ from fedgrid.engine import evaluation
 from fedgrid.engine import federation as engine
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation, States
+from fedgrid.engine.federation import Federation
 from fedgrid.engine.functional import Module
 from fedgrid.engine.memory import activations, examples_at_once, step_bytes
+from fedgrid.engine.states import States
 from fedgrid.engine.steps import Batches, Beside, Replicas
 from fedgrid.partitions import PARTITIONS, draw
 from fedgrid.rng import stream

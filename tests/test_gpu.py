@@ -9,8 +9,9 @@ import torch
 from fedgrid.engine import federation as engine
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation, States
+from fedgrid.engine.federation import Federation
 from fedgrid.engine.memory import Epoch, replica_bytes
+from fedgrid.engine.states import States
 from fedgrid.partitions import Partition
 from fedgrid.rng import stream
 from fedgrid.run.pace import examples

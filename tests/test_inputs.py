@@ -14,9 +14,10 @@ from fedgrid.algorithms.sgd import SGD
 from fedgrid.engine.convolutional import Conv2d, LocalResponse, MaxPool
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation, States
+from fedgrid.engine.federation import Federation
 from fedgrid.engine.layers import Linear, Relu, View
 from fedgrid.engine.model import Layered
+from fedgrid.engine.states import States
 from fedgrid.partitions import Partition
 from fedgrid.rng import stream
 from fedgrid.tasks import inputs

@@ -10,7 +10,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation, States
+from fedgrid.engine.federation import Federation
+from fedgrid.engine.states import States
 from fedgrid.partitions import Partition
 from fedgrid.rng import stream
 from fedgrid.tasks.initial import INITS, initial_weights

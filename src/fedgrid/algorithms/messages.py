@@ -3,15 +3,17 @@
 A transformation is a frozen dataclass of its own settings that takes an update, w_k − w_t, and gives another.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedgrid.algorithms.batches import Stream
+from fedgrid.algorithms.costs import Bound
 
 
 class Sender(NamedTuple):
@@ -23,11 +25,16 @@ class Sender(NamedTuple):
     stream: Stream
 
 
-class Transformation(Protocol):
+class Transformation:
     """One link of the chain."""
 
     def __call__(self, update: Tensor, sender: Sender) -> Tensor:
         """What is sent in place of the update (…, parameters), where … is nothing or the learning rates."""
+        raise NotImplementedError
+
+    def bounds(self) -> Iterator[Bound]:
+        """What it asks of its own settings."""
+        yield from ()
 
 
 def transformed(w_t: Tensor, w_k: Tensor, chain: Sequence[Transformation], sender: Sender) -> Tensor:
@@ -44,7 +51,7 @@ def transformed(w_t: Tensor, w_k: Tensor, chain: Sequence[Transformation], sende
 
 
 @dataclass(frozen=True)
-class Clip:
+class Clip(Transformation):
     """Updates longer than `norm` in L2 are shortened to it (McMahan et al. 2018, arXiv 1710.06963, section 3)."""
 
     norm: float = 1.0
@@ -52,3 +59,6 @@ class Clip:
     def __call__(self, update: Tensor, sender: Sender) -> Tensor:
         length = torch.linalg.vector_norm(update, dim=-1, keepdim=True)
         return update * (self.norm / length.clamp(min=self.norm))
+
+    def bounds(self) -> Iterator[Bound]:
+        yield "norm", 0 < self.norm < math.inf, "a positive number"

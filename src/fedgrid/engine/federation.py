@@ -23,30 +23,12 @@ from fedgrid.algorithms.messages import Sender, transformed
 from fedgrid.engine.examples import Examples
 from fedgrid.engine.memory import Epoch, examples_at_once, replicas_at_once
 from fedgrid.engine.model import Model
+from fedgrid.engine.states import States
 from fedgrid.engine.steps import Batches, Beside, Replicas, Weights, descend, replicated, rounded
 from fedgrid.engine.workers import slices, spread
 from fedgrid.partitions import Partition
 
 NOBODY = -1  # in a table of indices: no example
-
-
-@dataclass(frozen=True)
-class States:
-    """What lasts from round to round beside w: the server's state, and that of each client which has taken part.
-
-    Every tensor is (R, parameters). Of an algorithm that keeps nothing, there is none.
-    """
-
-    server: State = field(default_factory=dict)
-    clients: Mapping[int, State] = field(default_factory=dict)
-
-    def of_rates(self, some: Tensor) -> "States":
-        """Those of some of the rates, given as a mask or as indices."""
-        return States(chosen(self.server, some), {k: chosen(one, some) for k, one in self.clients.items()})
-
-    def to(self, device: torch.device) -> "States":
-        """The same on that device."""
-        return States(moved(self.server, device), {k: moved(one, device) for k, one in self.clients.items()})
 
 
 class Updated(NamedTuple):
@@ -278,16 +260,6 @@ class Federation:
             self.held[key] = make(pool)
         self.held[key].restart(beside, lr)
         return self.held[key]
-
-
-def chosen(state: State, some: Tensor) -> State:
-    """The state of some of the rates."""
-    return {name: one[some] for name, one in state.items()}
-
-
-def moved(state: State, device: torch.device) -> State:
-    """The state on that device."""
-    return {name: one.to(device) for name, one in state.items()}
 
 
 def with_examples(table: np.ndarray) -> list[int]:

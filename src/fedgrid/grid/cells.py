@@ -71,7 +71,7 @@ class Cell:
                 raise ValueError(f"{name} is {value}; it must be {wanted}")
 
     def own(self, name: str) -> Any:
-        """The value of a setting that is its algorithm's own; None where it has none of that name."""
+        """The value of a setting that is not the cell's but of a part that it chose; None where none has that name."""
         return None
 
     def bounds(self) -> Iterator[tuple[str, bool, str]]:
@@ -154,6 +154,8 @@ class Race(Cell):
         yield "rounds", self.rounds >= 1, "a whole number from 1"
         yield "decay", 0 < self.decay <= 1, "above 0 and at most 1"
         yield from self.algorithm.bounds(self)
+        for link in self.message:
+            yield from link.bounds()
         yield "targets", all(0 < a < 1 for a in self.targets), "accuracies between 0 and 1"
         yield "targets", sorted(set(self.targets)) == list(self.targets), "rising, none twice"
 
@@ -164,8 +166,8 @@ class Race(Cell):
         return "-".join([*own, self.algorithm.label(self), *(tag(MESSAGES, link) for link in self.message)])
 
     def own(self, name: str) -> Any:
-        """The value of a setting that is its algorithm's own; None where it has none of that name."""
-        return self.algorithm.hyperparameters.get(name)
+        """The value of a setting of its algorithm's own, or of a link of its chain; None where none has that name."""
+        return next((getattr(one, name) for one in (self.algorithm, *self.message) if hasattr(one, name)), None)
 
 
 @dataclass(frozen=True, kw_only=True)

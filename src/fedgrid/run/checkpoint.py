@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fedgrid import files
-from fedgrid.engine.federation import States
+from fedgrid.engine.states import States
 from fedgrid.run import race
 
 Machine = Mapping[str, Any]  # what `provenance.hardware` says of it

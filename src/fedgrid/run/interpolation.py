@@ -13,8 +13,9 @@ from torch import Tensor
 
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples
-from fedgrid.engine.federation import Federation, States
+from fedgrid.engine.federation import Federation
 from fedgrid.engine.precision import PRECISIONS
+from fedgrid.engine.states import States
 from fedgrid.grid.cells import Interpolation
 from fedgrid.partitions.partition import Partition
 from fedgrid.rng import stream

@@ -11,9 +11,10 @@ import torch
 
 from fedgrid.algorithms.batches import Stream
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation, States
+from fedgrid.engine.federation import Federation
 from fedgrid.engine.model import Model
 from fedgrid.engine.precision import PRECISIONS
+from fedgrid.engine.states import States
 from fedgrid.grid.cells import Cell, Race
 from fedgrid.grid.plan import training_examples
 from fedgrid.partitions import Partition

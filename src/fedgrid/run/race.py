@@ -16,8 +16,9 @@ from fedgrid.algorithms.batches import DECAYS
 from fedgrid.curves import SCHEDULES, best_rate, envelope, rounds_to_target
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples
-from fedgrid.engine.federation import Federation, States
+from fedgrid.engine.federation import Federation
 from fedgrid.engine.precision import PRECISIONS
+from fedgrid.engine.states import States
 from fedgrid.grid.cells import Race
 from fedgrid.partitions.partition import Partition
 from fedgrid.rng import stream

@@ -11,7 +11,8 @@ from torch.nn.functional import cross_entropy, linear, relu
 from fedgrid import extensions
 from fedgrid.algorithms import FedAvg, fedavg
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation, States
+from fedgrid.engine.federation import Federation
+from fedgrid.engine.states import States
 from fedgrid.partitions.partition import of_clients
 from fedgrid.rng import stream
 from fedgrid.tasks.models import dense

@@ -8,7 +8,8 @@ from torch.nn.functional import cross_entropy
 
 from fedgrid import extensions
 from fedgrid.engine.examples import Examples, Inputs
-from fedgrid.engine.federation import Federation, States
+from fedgrid.engine.federation import Federation
+from fedgrid.engine.states import States
 from fedgrid.partitions.partition import of_clients
 from fedgrid.rng import stream
 from fedgrid.tasks import TASKS
