@@ -612,6 +612,13 @@ def test_a_partition_of_another_dataset_is_refused_by_its_file(laid_out, tmp_pat
     assert job.read_partition(path, other).digest
 
 
+def test_a_cell_is_not_trained_on_a_partition_that_its_sources_no_longer_draw(laid_out, tmp_path):
+    path, data = tmp_path / "digits-shards-K50-s0.npz", laid_out.dataset
+    job.write_partition(job.draw_partition(data, PARTITIONS["shards"](), 50, 1), data, path)
+    refused = refusal(job.run, cell(PLAIN), laid_out.raw, tmp_path, tmp_path)
+    assert refused == f"{path}: it is not what the sources draw now; delete it to draw it again"
+
+
 def test_a_missing_partition_is_refused_by_its_file_with_the_command_that_draws_it(laid_out, tmp_path):
     refused = refusal(job.run, cell(PLAIN), laid_out.raw, tmp_path, tmp_path)
     assert refused.startswith(f"{tmp_path / 'digits-shards-K50-s0.npz'}: ")

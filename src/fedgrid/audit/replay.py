@@ -139,7 +139,7 @@ def again(cell: Cell, last: int) -> dict[str, Any]:
     """The curves of the cell's first rounds, as a record holds them; of averages, those at both ends of θ."""
     torch.set_num_threads(1)
     data = load_data(cell.dataset)
-    drawn = job.read_partition(job.PARTITIONS / f"{cell.partition_name}.npz", data)
+    drawn = job.partition_of(cell, data)
     with locks.own_gpu():
         if isinstance(cell, Interpolation):
             _, final = interpolation.parents(cell, data, drawn, job.device(cell))

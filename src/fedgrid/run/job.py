@@ -74,6 +74,18 @@ def read_partition(path: Path, dataset: Dataset) -> Partition:
     return drawn
 
 
+def partition_of(cell: Cell, dataset: Dataset, folder: Path = PARTITIONS) -> Partition:
+    """The partition that the cell trains on; ValueError where its file is not what is drawn today.
+
+    A user's own partition may have been written anew since.
+    """
+    path = folder / f"{cell.partition_name}.npz"
+    kept = read_partition(path, dataset)
+    if kept.digest != draw_partition(dataset, cell.partition, cell.K, cell.seed).digest:
+        raise ValueError(f"{path}: it is not what the sources draw now; delete it to draw it again")
+    return kept
+
+
 def device(cell: Cell) -> torch.device:
     """Where the cell is computed: on a GPU if this process sees one. ValueError where the cell's precision needs one.
 
@@ -170,7 +182,7 @@ def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints:
     here = provenance.hardware(device(cell), workers(cell))
     dataset = load_data(cell.dataset, raw)
     TASKS[cell.task].check(dataset)
-    drawn = read_partition(partitions / f"{cell.partition_name}.npz", dataset)
+    drawn = partition_of(cell, dataset, partitions)
     who = identity(cell, dataset, drawn)
     commit = provenance.commit()  # of the sources as imported, not as they may be edited meanwhile
     if isinstance(cell, Interpolation):
