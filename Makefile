@@ -7,7 +7,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: quickstart test test-slurm check format install clean
+.PHONY: quickstart test test-faults test-slurm check format install clean
 
 install: .venv/installed
 
@@ -20,8 +20,14 @@ install: .venv/installed
 quickstart: install
 	snakemake --cores all quickstart
 
+PYTEST := pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --ignore tests/slurm
+
 test: install
-	pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --ignore tests/slurm
+	$(PYTEST) -m "not fault"
+
+# Processes killed, servers that go, names that attack: what takes longer.
+test-faults: install
+	$(PYTEST) -m fault
 
 # A cluster of its own on this machine, and faults in it: as root, with Debian's packages that .ci/run installs.
 test-slurm: install

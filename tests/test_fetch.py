@@ -198,6 +198,7 @@ def test_another_file_in_place_is_named_and_not_overwritten(host, bring, toy):
     assert held(toy) == {"a.gz": b"mine"}
 
 
+@pytest.mark.fault
 def test_a_download_killed_in_mid_transfer_leaves_nothing_in_place_and_the_next_succeeds(host, bring, toy, tmp_path):
     one = host(FILES, cut={"a.gz": 1}, stall=True)
     bring(one.url, name="toy/b.gz")  # also writes the declaration that the other process reads

@@ -335,6 +335,7 @@ def assert_whole_and_alone(client, folder):
     assert len(active(client)) == 1 + 2
 
 
+@pytest.mark.fault
 def test_interrupted_at_any_call_and_repeated_it_is_whole(local, one, monkeypatch):
     campaign = one
     publication(campaign, "one")
@@ -374,6 +375,7 @@ def interrupt():
     raise KeyboardInterrupt
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("dies", ["nobody", "this one", "the other"])
 @pytest.mark.parametrize("theirs", ["same", "other"])
 def test_another_publishes_between_any_two_calls_and_one_whole_run_is_left(local, one, monkeypatch, theirs, dies):
@@ -414,6 +416,7 @@ def test_another_publishes_between_any_two_calls_and_one_whole_run_is_left(local
     assert len(done) > 12
 
 
+@pytest.mark.fault
 def test_a_run_that_is_half_done_when_another_looks_and_whole_when_he_deletes_is_not_lost(local, one, monkeypatch):
     """He has the record that is there, and sees it whole beside ours."""
     colleague = copied(one, one / "colleague")
@@ -441,6 +444,7 @@ def test_a_run_that_is_half_done_when_another_looks_and_whole_when_he_deletes_is
     assert_whole_and_alone(local, whose)
 
 
+@pytest.mark.fault
 def test_many_publish_to_a_server_at_once_and_each_cell_is_there_once_and_whole(remote, campaign, tmp_path):
     """Artefacts that share cells, again and again; one of the folders has another record of a cell."""
     colleague = copied(campaign, tmp_path / "colleague")
@@ -522,6 +526,7 @@ def gateway(remote, server, monkeypatch):
         thread.join()
 
 
+@pytest.mark.fault
 def test_an_answer_lost_on_the_way_doubles_nothing(remote, gateway, one):
     for lost in range(1, 100):
         change(one)
@@ -533,6 +538,7 @@ def test_an_answer_lost_on_the_way_doubles_nothing(remote, gateway, one):
     assert lost > 15
 
 
+@pytest.mark.fault
 def test_a_server_killed_and_started_again_in_the_middle_loses_and_doubles_nothing(campaign, tmp_path, monkeypatch):
     port = free_port()
     processes = [started(tmp_path, port)]
@@ -554,6 +560,7 @@ def test_a_server_killed_and_started_again_in_the_middle_loses_and_doubles_nothi
         stop(processes[-1], signal.SIGKILL)
 
 
+@pytest.mark.fault
 def test_killed_while_it_publishes_and_repeated_it_is_whole(remote, campaign):
     script = f"""
         import os, signal
@@ -622,6 +629,7 @@ def workflow(campaign):
     return snakemake
 
 
+@pytest.mark.fault
 def test_a_server_that_is_down_fails_no_quickstart_and_mlflow_publishes_later(remote, server, dead, campaign, workflow):
     status, output = workflow("quickstart", dead)
     assert status == 0, output

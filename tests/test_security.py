@@ -311,6 +311,7 @@ def declared_file(tree, dataset, file):
     return f"data/raw/{dataset}/{file}"
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("attack", [named_artefact, named_dataset, named_file, climbing_file])
 def test_no_declared_name_reaches_a_rules_shell(checkout, attack):
     tree, snakemake = checkout

@@ -260,6 +260,7 @@ words.encode(((f"a{i // 60}", f"w{i} v{i}") for i in range(12000)), Path(sys.arg
 """
 
 
+@pytest.mark.fault
 def test_an_encoding_that_is_killed_looks_like_none_and_the_next_succeeds(tmp_path):
     folder = tmp_path / "corpus"
     with subprocess.Popen([sys.executable, "-c", SLOW, folder], stdout=subprocess.PIPE, text=True) as process:
@@ -305,6 +306,7 @@ print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
 
 
+@pytest.mark.fault
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="ru_maxrss is the parent's where that is larger")
 def test_memory_does_not_grow_with_the_corpus(tmp_path):
     """Ten times the posts, authors, words (1.2 million) and distinct words (400,000): less than 4 MiB more."""

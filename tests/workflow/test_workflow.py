@@ -166,6 +166,7 @@ def stopped(tree, target, stop):
         return json.loads(str(checkpoint["state"]))[1]["t"]
 
 
+@pytest.mark.fault
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the job in /proc")
 def test_a_cell_stopped_by_sigterm_and_again_by_ctrl_c_resumes_to_the_same_record(tree):
     ((name, before),) = ((name, text) for name, text in tree.records().items() if name.startswith(SLOW))
@@ -301,6 +302,7 @@ def test_a_download_has_its_own_patience_and_is_not_tried_again_as_jobs_on_nodes
     assert output.count("fedgrid fetch: data/raw/mnist/t10k-labels-idx1-ubyte.gz: not to be had") == 1
 
 
+@pytest.mark.fault
 def test_data_out_of_reach_is_named_with_its_sources_and_what_is_there_stays(tree, tmp_path):
     declared = yaml.safe_load((tree.path / "params/datasets.yaml").read_text())["mnist"]
     mine, *_ = sorted(declared["files"])
