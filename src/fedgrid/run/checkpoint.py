@@ -1,7 +1,7 @@
 """Keeps an unfinished race as a file: written whole or not at all, and read back only by the same race.
 
 It carries a digest of all that it holds. One that does not hold what was written, or what no race can be in, is set
-aside under another name, for whoever asks what happened, and the race begins anew.
+aside under another name, for whoever asks what happened before the race ends, and the race begins anew.
 """
 
 import hashlib

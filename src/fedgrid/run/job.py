@@ -162,7 +162,7 @@ def settle(cell: Cell) -> Path:
                 print(f"{place}: its statement is unsigned; `python -m fedgrid key` makes a key", file=sys.stderr)
             statements.write(made, key)  # first: a record that is there has its statement
             record.write(made)
-        for begun in CHECKPOINTS.glob(f"{cell.name}.*npz"):  # of any device
+        for begun in CHECKPOINTS.glob(f"{cell.name}.*npz*"):  # of any device, damaged ones too
             begun.unlink()
     return place
 
