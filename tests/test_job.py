@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import hashlib
 import json
 import math
 import os
@@ -25,8 +26,9 @@ from fedgrid.audit import replay
 from fedgrid.curves import SCHEDULES
 from fedgrid.grid.cells import cell
 from fedgrid.partitions import PARTITIONS
+from fedgrid.partitions.partition import of_clients
 from fedgrid.rng import stream
-from fedgrid.run import checkpoint, job, provenance, race, record, sources
+from fedgrid.run import checkpoint, effort, job, provenance, race, record, sources
 from fedgrid.tasks.datasets import Dataset, digits
 from fedgrid.tasks.initial import initial_weights
 from fedgrid.tasks.models import DIGITS_2NN
@@ -122,6 +124,58 @@ def test_effort_is_counted_in_examples_and_bytes(run):
     done = run(PLAIN)["provenance"]
     assert done["examples"] == 12 * 5 * 30 * 2 * 2  # rounds, clients, examples, epochs, rates
     assert done["bytes_down"] == done["bytes_up"] == 4 * 55_210 * 5 * 12  # bytes, weights, clients, rounds
+
+
+@pytest.mark.parametrize("name", ["fedavg", "fedsgd"])
+def test_the_digests_of_the_weights_are_those_of_each_evaluated_round_and_rate(laid_out, undisturbed, name):
+    settings, rates = DISTURBED[name], undisturbed[name]["curves"]["rates"]
+    one = cell(settings)
+    drawn = job.read_partition(laid_out.partitions / f"{one.partition_name}.npz", laid_out.dataset)
+    expected = [[], [], []]
+    for lap in race.laps(one, laid_out.dataset, drawn, race.start(one)):
+        for place, i in enumerate(lap.running):
+            expected[i].append(hashlib.sha256(lap.w[place].numpy().tobytes()).hexdigest()[:16])
+    assert [rate["weights"] for rate in rates] == expected
+    assert all(len(rate["weights"]) == len(rate["test_accuracy"]) for rate in rates)
+    assert len(rates[2]["weights"]) < 12  # it diverged
+
+
+def test_an_accuracy_is_a_share_of_the_test_examples(undisturbed):
+    for done in undisturbed.values():
+        assert done["provenance"]["test_examples"] == 297
+        right = [297 * accuracy for rate in done["curves"]["rates"] for accuracy in rate["test_accuracy"]]
+        assert right and all(abs(n - round(n)) < 1e-9 for n in right)
+
+
+SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=8)
+
+
+@settings(max_examples=200)
+@given(sizes=SIZES, C=st.sampled_from([0, 0.3, 1]), E=st.integers(1, 3), ends=st.lists(st.integers(1, 6), min_size=1))
+def test_examples_follow_from_settings_partition_and_the_rounds_of_each_rate(sizes, C, E, ends):
+    one = cell(PLAIN | {"K": len(sizes), "C": C, "E": E, "partition": "iid"})
+    drawn = of_clients(np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1]))
+    m = max(round(C * len(sizes)), 1)
+    cohorts = [stream(0, "cohort", t).choice(len(sizes), m, replace=False) for t in range(1, max(ends) + 1)]
+    expected = sum(sizes[k] * E for last in ends for S_t in cohorts[:last] for k in S_t)
+    assert effort.examples(one, drawn, ends) == expected
+
+
+def test_what_a_record_says_of_examples_and_bytes_follows(laid_out, undisturbed, run):
+    sgd = PLAIN | {"algorithm": "sgd", "partition": "iid", "K": 1, "C": 1, "E": 1, "rounds": 4}
+    one = cell(sgd)
+    drawn = job.draw_partition(laid_out.dataset, one.partition, 1, 0)
+    job.write_partition(drawn, laid_out.dataset, laid_out.partitions / f"{one.partition_name}.npz")
+    for chosen, done in (*((DISTURBED[name], done) for name, done in undisturbed.items()), (sgd, run(sgd))):
+        one, said = cell(chosen), done["provenance"]
+        drawn = job.read_partition(laid_out.partitions / f"{one.partition_name}.npz", laid_out.dataset)
+        last = done["result"]["rounds"]
+        assert effort.moved(one, last).items() <= said.items()
+        assert (
+            effort.examples(one, drawn, [rate["diverged"] or last for rate in done["curves"]["rates"]])
+            == (said["examples"])
+        )
+    assert effort.moved(cell(sgd), 4) == {"bytes_down": 0, "bytes_up": 0}
 
 
 def spelt_out(w):
