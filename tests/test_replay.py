@@ -149,7 +149,7 @@ def test_an_average_that_differs_by_the_last_bit_is_found(key):
         lambda one: one["curves"]["rates"].pop(),
         lambda one: one["curves"].update(rounds=[2, 3]),
         lambda one: one["curves"]["rates"][0].update(test_loss=[None, 1.0]),
-        lambda one: [rate.update({key: [] for key in KEYS.values()}) for rate in one["curves"]["rates"]],
+        lambda one: [rate.update({key: [] for key in (*KEYS.values(), "weights")}) for rate in one["curves"]["rates"]],
     ],
     ids=["no rate", "a rate less", "other rounds", "overflowed", "no value"],
 )
