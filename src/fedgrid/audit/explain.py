@@ -7,7 +7,6 @@ An entry is named by settings, in any order and as tables or params files spell 
 import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from fedgrid.grid.cells import NESTED
 from fedgrid.results.labels import label
 from fedgrid.results.learning_curves import PLAIN, is_fedsgd
 from fedgrid.results.rounds_to_target import NOT_RUN
-from fedgrid.run.statements import verified
 
 WIDTH, HEIGHT = 64, 12  # characters of a plot
 DOTS = np.array([[1, 8], [2, 16], [4, 32], [64, 128]])  # of a Braille character, from above: what each adds to its code
@@ -94,7 +92,7 @@ def canonical(word: str) -> str:
 def account(source: Source) -> Iterator[str]:
     """A repeat's record, or that there is none, and the commands that make it."""
     yield from ("", source.path if source.sha256 else f"{source.path}: {NOT_RUN}")
-    proof = {"sha256": source.sha256, "statement": verified(Path(source.path))} if source.sha256 else {}
+    proof = {"sha256": source.sha256, "statement": source.statement} if source.sha256 else {}
     facts = {"record": proof} | dict(source.facts) if proof else {}
     for section, pairs in facts.items():
         yield f"  {section}"
