@@ -60,7 +60,7 @@ def made(cell, **provenance):
     curve = {"test_accuracy": accuracy, "test_loss": [1.0] * len(rounds), "train_loss": [], "diverged": None}
     digests = {key: f"{key} of {cell.name}" for key, said in ORIGIN.items() if str(said).startswith("digest")}
     return {
-        "schema": record.SCHEMA,
+        "schema": 1,
         "name": cell.name,
         "settings": cell.recorded,
         "result": {

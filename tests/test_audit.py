@@ -399,6 +399,21 @@ def test_averages_whose_result_their_curves_do_not_give_are_found(tmp_path, monk
         record.path(name).write_text(whole)
 
 
+@pytest.mark.parametrize(
+    "what, check", [("bytes_down", "moved"), ("bytes_up", "moved"), ("examples", "examples")], ids=str
+)
+def test_bytes_and_examples_that_settings_and_partition_do_not_give_are_found(campaign, names, what, check):
+    forge(names[0], lambda one: one["provenance"].update({what: one["provenance"][what] + 1}))
+    assert standing() == {(check, names[0])}
+    shutil.rmtree(campaign / "data/partitions")  # without which nobody knows the clients' sizes
+    assert standing() == ({(check, names[0])} if check == "moved" else set())
+
+
+def test_a_race_that_claims_endless_rounds_is_judged_all_the_same(names):
+    forge(names[0], lambda one: one["result"].update(rounds=10**15))
+    assert standing() >= {("readings", names[0])}
+
+
 def test_a_record_of_another_engine_is_worth_a_note_and_no_more(names):
     forge(names[0], lambda one: one["provenance"].update(engine="0" * 64))
     ((subject, says),) = ((subject, says) for subject, says in notes("origin") if "engine" in says)
@@ -500,7 +515,8 @@ def test_what_the_records_of_an_artefact_differ_in_is_worth_a_note(names):
 
 @pytest.mark.parametrize("what", ["libraries", "hardware"])
 def test_a_provenance_without_form_is_worth_a_note_and_no_crash(names, what):
-    forge(names[0], lambda one: one["provenance"].update({what: "gone"}))
+    of_schema_1 = {"schema": 1}  # which asked for none
+    forge(names[0], lambda one: one.update(of_schema_1) or one["provenance"].update({what: "gone"}))
     assert "unknown: 1" in notes("mixed")[0][1]
     assert standing() == set()
 

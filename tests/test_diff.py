@@ -83,7 +83,7 @@ def made(cell, rounds, accuracy=0.75, **origin):
         rate = {"lr": 0.1, "test_accuracy": [accuracy], "test_loss": [1.0], "train_loss": [], "diverged": None}
         curves = {"rounds": [1], "rates": [rate]}
     settings = {"settings": cell.recorded, "result": result, "curves": curves}
-    return {"schema": record.SCHEMA, "name": cell.name, "provenance": ORIGIN | origin} | settings
+    return {"schema": 1, "name": cell.name, "provenance": ORIGIN | origin} | settings
 
 
 def least(loss):
@@ -500,7 +500,7 @@ def test_a_params_file_in_ruins_costs_no_other(file, text):
 @pytest.mark.parametrize(
     ("alter", "says"),
     [
-        (lambda one: one | {"schema": 0}, "no record of schema 1"),
+        (lambda one: one | {"schema": 0}, "no record of schema 1 or 2"),
         (lambda one: one | {"provenance": {}}, "it lacks provenance.commit"),
         (lambda one: one | {"result": {"rounds": 20}}, "it lacks result.ended"),
         (lambda one: one | {"result": one["result"] | {"rounds_to_target": [20.0]}}, "rounds_to_target is no mapping"),

@@ -2,13 +2,16 @@
 
 import dataclasses
 import gc
+import hashlib
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,8 +26,9 @@ from fedgrid.audit import replay
 from fedgrid.curves import SCHEDULES
 from fedgrid.grid.cells import cell
 from fedgrid.partitions import PARTITIONS
+from fedgrid.partitions.partition import of_clients
 from fedgrid.rng import stream
-from fedgrid.run import checkpoint, job, provenance, race, record, sources
+from fedgrid.run import checkpoint, effort, job, provenance, race, record, sources
 from fedgrid.tasks.datasets import Dataset, digits
 from fedgrid.tasks.initial import initial_weights
 from fedgrid.tasks.models import DIGITS_2NN
@@ -120,6 +124,58 @@ def test_effort_is_counted_in_examples_and_bytes(run):
     done = run(PLAIN)["provenance"]
     assert done["examples"] == 12 * 5 * 30 * 2 * 2  # rounds, clients, examples, epochs, rates
     assert done["bytes_down"] == done["bytes_up"] == 4 * 55_210 * 5 * 12  # bytes, weights, clients, rounds
+
+
+@pytest.mark.parametrize("name", ["fedavg", "fedsgd"])
+def test_the_digests_of_the_weights_are_those_of_each_evaluated_round_and_rate(laid_out, undisturbed, name):
+    settings, rates = DISTURBED[name], undisturbed[name]["curves"]["rates"]
+    one = cell(settings)
+    drawn = job.read_partition(laid_out.partitions / f"{one.partition_name}.npz", laid_out.dataset)
+    expected = [[], [], []]
+    for lap in race.laps(one, laid_out.dataset, drawn, race.start(one)):
+        for place, i in enumerate(lap.running):
+            expected[i].append(hashlib.sha256(lap.w[place].numpy().tobytes()).hexdigest()[:16])
+    assert [rate["weights"] for rate in rates] == expected
+    assert all(len(rate["weights"]) == len(rate["test_accuracy"]) for rate in rates)
+    assert len(rates[2]["weights"]) < 12  # it diverged
+
+
+def test_an_accuracy_is_a_share_of_the_test_examples(undisturbed):
+    for done in undisturbed.values():
+        assert done["provenance"]["test_examples"] == 297
+        right = [297 * accuracy for rate in done["curves"]["rates"] for accuracy in rate["test_accuracy"]]
+        assert right and all(abs(n - round(n)) < 1e-9 for n in right)
+
+
+SIZES = st.lists(st.integers(1, 9), min_size=1, max_size=8)
+
+
+@settings(max_examples=200)
+@given(sizes=SIZES, C=st.sampled_from([0, 0.3, 1]), E=st.integers(1, 3), ends=st.lists(st.integers(1, 6), min_size=1))
+def test_examples_follow_from_settings_partition_and_the_rounds_of_each_rate(sizes, C, E, ends):
+    one = cell(PLAIN | {"K": len(sizes), "C": C, "E": E, "partition": "iid"})
+    drawn = of_clients(np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1]))
+    m = max(round(C * len(sizes)), 1)
+    cohorts = [stream(0, "cohort", t).choice(len(sizes), m, replace=False) for t in range(1, max(ends) + 1)]
+    expected = sum(sizes[k] * E for last in ends for S_t in cohorts[:last] for k in S_t)
+    assert effort.examples(one, drawn, ends) == expected
+
+
+def test_what_a_record_says_of_examples_and_bytes_follows(laid_out, undisturbed, run):
+    sgd = PLAIN | {"algorithm": "sgd", "partition": "iid", "K": 1, "C": 1, "E": 1, "rounds": 4}
+    one = cell(sgd)
+    drawn = job.draw_partition(laid_out.dataset, one.partition, 1, 0)
+    job.write_partition(drawn, laid_out.dataset, laid_out.partitions / f"{one.partition_name}.npz")
+    for chosen, done in (*((DISTURBED[name], done) for name, done in undisturbed.items()), (sgd, run(sgd))):
+        one, said = cell(chosen), done["provenance"]
+        drawn = job.read_partition(laid_out.partitions / f"{one.partition_name}.npz", laid_out.dataset)
+        last = done["result"]["rounds"]
+        assert effort.moved(one, last).items() <= said.items()
+        assert (
+            effort.examples(one, drawn, [rate["diverged"] or last for rate in done["curves"]["rates"]])
+            == (said["examples"])
+        )
+    assert effort.moved(cell(sgd), 4) == {"bytes_down": 0, "bytes_up": 0}
 
 
 def spelt_out(w):
@@ -239,7 +295,7 @@ def test_seconds_add_up_over_interruptions(laid_out, run, tmp_path, monkeypatch)
     path = save(laid_out, PLAIN, tmp_path, lap_at(laid_out, PLAIN, 5), seconds=1000.0)
     monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0)
     assert run(PLAIN)["provenance"]["seconds"] >= 1000
-    lap, seconds, _ = checkpoint.read(path, identity(laid_out, PLAIN))
+    lap, seconds, _ = checkpoint.read(path, identity(laid_out, PLAIN), cell(PLAIN))
     assert lap.t == 12 and seconds >= 1000
 
 
@@ -276,7 +332,7 @@ def test_a_checkpoint_read_is_the_race_that_was_written(laid_out, tmp_path):
     settings = DISTURBED["fedsgd"]
     lap = lap_at(laid_out, settings, 4)  # one rate of three has diverged
     path = save(laid_out, settings, tmp_path, lap, 12.5, [ELSEWHERE])
-    read, seconds, machines = checkpoint.read(path, identity(laid_out, settings))
+    read, seconds, machines = checkpoint.read(path, identity(laid_out, settings), cell(settings))
     assert seconds == 12.5 and machines == [ELSEWHERE] and read.w.equal(lap.w) and read.w.dtype == lap.w.dtype
     for one in ("rates", "rounds", "examples", "running"):
         assert repr(getattr(read, one)) == repr(getattr(lap, one))  # types, last bits and nan, which equals nothing
@@ -290,7 +346,7 @@ def test_what_clients_and_server_keep_is_in_the_checkpoint_and_the_race_goes_on_
     lap, whole = lap_at(laid_out, settings, 5), lap_at(laid_out, settings, 9)
     assert len(lap.running) == 2 and lap.states.server["c"].shape == lap.w.shape  # one of three rates has diverged
     assert {kept["c_k"].shape for kept in lap.states.clients.values()} == {lap.w.shape}
-    read, *_ = checkpoint.read(save(laid_out, settings, tmp_path, lap), identity(laid_out, settings))
+    read, *_ = checkpoint.read(save(laid_out, settings, tmp_path, lap), identity(laid_out, settings), one)
     assert read.states.server["c"].equal(lap.states.server["c"])
     assert read.states.clients.keys() == lap.states.clients.keys()
     went_on = next(on for on in race.laps(one, laid_out.dataset, drawn, read) if on.t == 9)
@@ -380,7 +436,7 @@ def test_a_record_that_is_written_leaves_no_checkpoint_of_any_device_nor_what_a_
     path = checkpoint.path(job.CHECKPOINTS, one.name, device)
     other = checkpoint.path(job.CHECKPOINTS, "another", device)
     path.parent.mkdir(parents=True)
-    for begun in (path, other, path.with_name(f".{path.name}.7.partial")):
+    for begun in (path, other, path.with_name(f".{path.name}.7.partial"), path.with_name(f"{path.name}.damaged")):
         begun.touch()
     job.settle(one)
     assert list(path.parent.iterdir()) == [other]
@@ -408,30 +464,171 @@ def test_a_broken_checkpoint_starts_the_race_anew_with_a_line_on_stderr(
     assert outcome(run(settings)) == outcome(undisturbed["fedavg"])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"{path}: ") and "round 0" in line
+    assert not path.exists() and path.with_name(f"{path.name}.damaged").exists()
     gc.collect(1)  # a file left open warns here, not in some later test
 
 
-WHO, LAP = {"name": "cell"}, {"t": 1, "rates": [], "rounds": [], "examples": 0, "running": []}
-FORMS = [5, {}, [], "abcd", [WHO, LAP, 0], [WHO, None, 0, []], [WHO, {}, 0, []], [WHO, LAP, None, []], [5, LAP, 0, []]]
-FORMS += [[WHO, LAP | {"rates": [1]}, 0, []], *([WHO, LAP, 0, machines] for machines in (None, [1], [{}], [[]]))]
+def rewritten(path, change, sealed):
+    """Alters arrays and state of the checkpoint at that path; sealed: with the digest of what it now holds."""
+    arrays = dict(np.load(path))
+    whole = arrays | {"state": json.loads(str(arrays["state"]))}
+    state = change(whole)
+    before, digest = whole.pop("state"), whole.pop("digest")
+    whole["state"] = np.array(json.dumps(before if state is None else state))
+    np.savez(path, **whole, digest=np.array(checkpoint.digest(whole)) if sealed else digest)
+
+
+def lap_of(whole):
+    return whole["state"][1]
+
+
+def setting(key, value):
+    return lambda whole: lap_of(whole).update({key: value})
+
+
+def of_rate(i, key, value):
+    return lambda whole: lap_of(whole)["rates"][i].update({key: value})
+
+
+# What each does to the arrays and to [who, lap, seconds, machines], and what the refusal calls it.
+ALTERED = {
+    "weights of another shape": (lambda whole: whole.update(w=whole["w"][:, :-1]), "its weights are"),
+    "weights of a rate more": (lambda whole: whole.update(w=whole["w"][[0, 1, 1]]), "its weights are"),
+    "weights in double precision": (lambda whole: whole.update(w=whole["w"].astype(float)), "its weights are"),
+    "weights that are none": (lambda whole: whole.update(w=np.array("words")), ""),
+    "weights that are NaN": (lambda whole: whole["w"].__setitem__((0, 7), np.nan), "its weights are not finite"),
+    "no weights": (lambda whole: whole.pop("w") is None or None, "'w'"),
+    "t: null": (setting("t", None), "t is None"),
+    "t: -3": (setting("t", -3), "t is -3"),
+    "t: 0": (setting("t", 0), "t is 0"),
+    "t: 4.5": (setting("t", 4.5), "t is 4.5"),
+    "t beyond the horizon": (setting("t", 13), "t is 13"),
+    "another t": (setting("t", 6), "evaluated rounds"),
+    "a rate fewer": (lambda whole: lap_of(whole)["rates"].pop() and None, "learning rates"),
+    "another rate": (of_rate(0, "lr", 0.2), "learning rates"),
+    "a rate that has diverged runs": (setting("running", [0, 1, 2]), "running is (0, 1, 2)"),
+    "a rate that runs is left out": (setting("running", [0]), "running is (0,)"),
+    "an evaluated round fewer": (setting("rounds", [1, 2, 3, 4]), "evaluated rounds"),
+    "an accuracy fewer": (of_rate(0, "test_accuracy", [0.5]), "its curve at lr 0.1"),
+    "rates that are none": (setting("rates", [1]), ""),
+    "no rates": (lambda whole: lap_of(whole).pop("rates") and None, "'rates'"),
+    "what no race has": (setting("speed", 1), "speed"),
+    "machines that are none": (lambda whole: [*whole["state"][:3], [{}]], "'processor'"),
+    "no machines": (lambda whole: [*whole["state"][:3], None], ""),
+    "no seconds": (lambda whole: [*whole["state"][:2], None, []], ""),
+    "nobody's": (lambda whole: [5, *whole["state"][1:]], ""),
+    "a number": (lambda whole: 5, ""),
+    "a mapping": (lambda whole: {}, ""),
+    "a text": (lambda whole: "abcd", ""),
+}
+# What only the digest tells.
+MOVED = {
+    "halved weights": lambda whole: whole.update(w=whole["w"] / 2),
+    "altered accuracies": of_rate(0, "test_accuracy", [0.99] * 5),
+    "altered digests of weights": of_rate(0, "weights", ["0" * 16] * 5),
+    "fewer examples": setting("examples", 1),
+}
+
+
+def refused(path, who, one, capsys):
+    """The line on stderr that says why the checkpoint is not used; it has been set aside."""
+    assert checkpoint.read(path, who, one) is None
+    (line,) = capsys.readouterr().err.splitlines()
+    aside = path.with_name(f"{path.name}.damaged")
+    assert line.startswith(f"{path}: no checkpoint (") and line.endswith(
+        f"); set aside as {aside.name}; starting from round 0"
+    )
+    assert aside.exists() and not path.exists()
+    return line
+
+
+@pytest.mark.parametrize(("change", "says"), ALTERED.values(), ids=ALTERED)
+def test_a_checkpoint_of_what_no_race_can_be_in_is_set_aside_by_name(laid_out, tmp_path, capsys, change, says):
+    settings = DISTURBED["fedavg"]
+    who = identity(laid_out, settings)
+    path = save(laid_out, settings, tmp_path, lap_at(laid_out, settings, 5), machines=[ELSEWHERE])
+    rewritten(path, change, sealed=True)
+    assert says in refused(path, who, cell(settings), capsys)
 
 
 @pytest.mark.parametrize(
-    ("state", "w"), [*((form, 0.5) for form in FORMS), ([WHO, LAP, 0, []], "words")], ids=lambda part: json.dumps(part)
+    "change", [*(change for change, _ in ALTERED.values()), *MOVED.values()], ids=[*ALTERED, *MOVED]
 )
-def test_a_checkpoint_of_another_form_starts_the_race_anew_with_a_line_on_stderr(tmp_path, capsys, state, w):
-    path = tmp_path / "cell.npz"
-    np.savez(path, w=np.array(w), state=np.array(json.dumps(state)))
-    assert checkpoint.read(path, WHO) is None
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{path}: no checkpoint (") and line.endswith("; starting from round 0")
+def test_a_checkpoint_that_is_not_what_was_written_is_set_aside(laid_out, tmp_path, capsys, change):
+    settings = DISTURBED["fedavg"]
+    path = save(laid_out, settings, tmp_path, lap_at(laid_out, settings, 5), machines=[ELSEWHERE])
+    rewritten(path, change, sealed=False)
+    assert "digest" in refused(path, identity(laid_out, settings), cell(settings), capsys)
 
 
-def test_a_checkpoint_of_that_form_is_read(tmp_path):
-    """So that each of the forms above fails by its own fault."""
-    path = tmp_path / "cell.npz"
-    np.savez(path, w=np.array(0.5), state=np.array(json.dumps([WHO, LAP, 0, [ELSEWHERE]])))
-    assert checkpoint.read(path, WHO)[0].t == 1
+def test_what_a_server_keeps_has_the_shape_of_the_weights(laid_out, tmp_path, capsys):
+    settings = DISTURBED["momentum"]
+    path = save(laid_out, settings, tmp_path, lap_at(laid_out, settings, 5))
+    (kept,) = (name for name in np.load(path) if name.startswith("server/"))
+    rewritten(path, lambda whole: whole.update({kept: whole[kept][:, 1:]}), sealed=True)
+    assert "server" in refused(path, identity(laid_out, settings), cell(settings), capsys)
+
+
+def test_a_checkpoint_rewritten_as_it_was_is_read(laid_out, tmp_path):
+    """So that each of the alterations above fails by its own fault."""
+    settings = DISTURBED["fedavg"]
+    path = save(laid_out, settings, tmp_path, lap_at(laid_out, settings, 5), machines=[ELSEWHERE])
+    for sealed in (True, False):
+        rewritten(path, lambda whole: None, sealed)
+        assert checkpoint.read(path, identity(laid_out, settings), cell(settings))[0].t == 5
+
+
+@pytest.mark.parametrize("altered", ["halved weights", "altered accuracies"])
+def test_a_race_whose_checkpoint_was_altered_begins_anew_and_ends_like_the_undisturbed_one(
+    laid_out, run, undisturbed, tmp_path, capsys, altered
+):
+    settings = DISTURBED["fedavg"]
+    path = save(laid_out, settings, tmp_path, lap_at(laid_out, settings, 5))
+    rewritten(path, MOVED[altered], sealed=False)
+    assert outcome(run(settings)) == outcome(undisturbed["fedavg"])
+    assert "set aside" in capsys.readouterr().err
+
+
+FULL_DISK = """
+import json, resource, sys
+from pathlib import Path
+from fedgrid.run import job
+from fedgrid.grid.cells import cell
+settings, folder, checkpoints = json.loads(sys.argv[1])
+job.CHECKPOINT_SECONDS, job.PROGRESS_SECONDS = 0, 3600
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))  # bytes: the kernel refuses to write on, as on a full disk
+done = job.run(cell(settings), Path(folder, "raw"), Path(folder, "partitions"), Path(checkpoints))
+print(json.dumps(done))
+"""
+
+
+def test_a_disk_without_room_for_a_checkpoint_ends_no_race(laid_out, undisturbed, tmp_path):
+    settings = DISTURBED["fedavg"]
+    words = json.dumps([settings, str(laid_out.folder), str(tmp_path)])
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert outcome(json.loads(done.stdout)) == outcome(undisturbed["fedavg"])
+    path = checkpoint.path(tmp_path, cell(settings).name, "cpu")
+    assert done.stderr.splitlines() == [f"{path}: not written (File too large); the race goes on"] * 12
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_device_is_told_and_an_older_checkpoint_stays(laid_out, run, undisturbed, tmp_path, monkeypatch, capsys):
+    settings = DISTURBED["fedavg"]
+    path = save(laid_out, settings, tmp_path, lap_at(laid_out, settings, 5))
+    before = path.read_bytes()
+    keep_on = job.keep
+
+    def on_a_full_disk(place, *others):
+        place.with_name(f".{place.name}.{os.getpid()}.partial").symlink_to("/dev/full")
+        keep_on(place, *others)
+
+    monkeypatch.setattr(job, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(job, "keep", on_a_full_disk)
+    assert outcome(run(settings)) == outcome(undisturbed["fedavg"])
+    assert capsys.readouterr().err == f"{path}: not written (No space left on device); the race goes on\n" * 7
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_no_checkpoint_is_written_before_its_time_and_one_each_time_after(run, tmp_path, monkeypatch):

@@ -211,6 +211,7 @@ def assert_shows(client, folder, name):
         for key in ("test_accuracy", "test_loss", "train_loss"):
             expected = [(t, value) for t, value in zip(rounds, rate[key], strict=False) if value is not None]
             assert curve(client, by_rate[rate["lr"]], key) == expected
+        assert "weights" not in by_rate[rate["lr"]].data.metrics  # which are digests, no curve
     return run, below
 
 
@@ -227,7 +228,7 @@ def change(folder, times=1):
     made["curves"]["rounds"] = list(range(1, length + 1))
     for rate in made["curves"]["rates"]:
         rate["test_accuracy"] = [value / 2 for value in rate["test_accuracy"]] * times
-        for key in ("test_loss", "train_loss"):
+        for key in ("test_loss", "train_loss", "weights"):
             rate[key] = rate[key] * times
     record.write(made, folder / "cells")
 

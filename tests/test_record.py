@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import hashlib
 import json
 import math
 import os
@@ -16,6 +17,17 @@ from fedgrid import files
 from fedgrid.run import record
 from tests import handmade
 
+TEXT = "diff --git a/src/fedgrid/rng.py b/src/fedgrid/rng.py\n"
+# All that a record of schema 2 tells of its origin, and what of it a race tells besides.
+ORIGIN = handmade.ORIGIN | {
+    "dirty": True,
+    "patch": hashlib.sha256(TEXT.encode()).hexdigest(),
+    "examples": 1200,
+    "hardware": {"device": "cpu", "processor": "Z80", "instructions": "none", "cores": None, "threads": 1},
+    "peak_memory_bytes": {"host": 10**9, "device": None},
+    "requested": {"cpus": 1, "gpus": None, "memory_mb": 4000, "seconds": None},
+}
+RACED = {"test_examples": 297, "bytes_down": 800, "bytes_up": 800}
 NAME = "digits_2nn-iid-C0.1-E1-B10-s0-0123456789"
 RECORD = {
     "schema": record.SCHEMA,
@@ -29,9 +41,17 @@ RECORD = {
                 "test_accuracy": [0.1, 1 / 3],
                 "test_loss": [2, None],
                 "train_loss": [None, 1.5],
+                "weights": ["0123456789abcdef", "fedcba9876543210"],
                 "diverged": None,
             },
-            {"lr": 0.2, "test_accuracy": [0.1], "test_loss": [9.5], "train_loss": [1e300], "diverged": 2},
+            {
+                "lr": 0.2,
+                "test_accuracy": [0.1],
+                "test_loss": [9.5],
+                "train_loss": [1e300],
+                "weights": ["0" * 16],
+                "diverged": 2,
+            },
         ],
     },
     "result": {
@@ -42,7 +62,8 @@ RECORD = {
         "best_lr": 0.1,
         "best_lr_at_grid_end": True,
     },
-    "provenance": handmade.ORIGIN,
+    "provenance": ORIGIN | RACED,
+    "patch": TEXT,
 }
 SECTIONS = ("settings", "curves", "result", "provenance")
 AVERAGED = {
@@ -55,11 +76,25 @@ AVERAGED = {
         "least": {"loss": 0.5, "theta": 0.5},
         "greatest": {"loss": 2.0, "theta": 0.0},
     },
-    "provenance": handmade.ORIGIN,
+    "provenance": ORIGIN,
+    "patch": TEXT,
 }
 
 
-@pytest.mark.parametrize("one", [RECORD, AVERAGED], ids=["a race", "averages"])
+def of_schema_1(one):
+    """The record as schema 1 had it: without what schema 2 added."""
+    old = copy.deepcopy(one) | {"schema": 1, "provenance": handmade.ORIGIN}
+    del old["patch"]
+    for rate in old["curves"].get("rates", ()):
+        del rate["weights"]
+    return old
+
+
+OLD = {"a race of schema 1": of_schema_1(RECORD), "averages of schema 1": of_schema_1(AVERAGED)}
+ALL = {"a race": RECORD, "averages": AVERAGED} | OLD
+
+
+@pytest.mark.parametrize("one", ALL.values(), ids=ALL)
 def test_what_is_written_is_what_is_read(tmp_path, one):
     place = record.write(one, tmp_path)
     assert place == record.path(NAME, tmp_path)
@@ -72,6 +107,7 @@ def test_floats_survive_to_the_last_bit(tmp_path):
     written = copy.deepcopy(RECORD)
     written["curves"]["rounds"] = [*range(1, 7)]
     written["curves"]["rates"][0] |= dict.fromkeys(("test_accuracy", "test_loss", "train_loss"), values)
+    written["curves"]["rates"][0]["weights"] = ["0" * 16] * 6
     assert record.read(record.write(written, tmp_path))["curves"]["rates"][0]["test_loss"] == values
 
 
@@ -106,10 +142,9 @@ def without(*at):
     return altered(RECORD, at, lambda holder, key: holder.pop(key))
 
 
-KINDS = {"race": RECORD, "averages": AVERAGED}
 # What any reader may pass by: settings are compared with the declared ones, libraries are only told.
 FREE = [("settings", "C"), ("settings", "B"), ("provenance", "libraries")]
-EVERY = [(one, at) for one in KINDS.values() for at in places(one) if not any(at[: len(free)] == free for free in FREE)]
+EVERY = [(one, at) for one in ALL.values() for at in places(one) if not any(at[: len(free)] == free for free in FREE)]
 
 
 DAMAGES = {
@@ -117,6 +152,10 @@ DAMAGES = {
     "no name": without("name"),
     "another schema": RECORD | {"schema": record.SCHEMA + 1},
     "no schema": without("schema"),
+    "true for a schema": RECORD | {"schema": True},
+    "schema 2 of what schema 1 held": OLD["a race of schema 1"] | {"schema": 2},
+    "another patch": RECORD | {"patch": TEXT + " "},
+    "a patch of a clean tree": RECORD | {"provenance": RECORD["provenance"] | {"patch": None}},
     "a list": [RECORD],
     "a string": "record",
     "a number": 7,
@@ -170,13 +209,35 @@ def test_a_record_without_any_of_its_values_is_refused_by_the_value_s_name(tmp_p
     ("one", "at"),
     [
         (RECORD, ("curves", "rounds")),
-        *((RECORD, ("curves", "rates", 0, key)) for key in ("test_accuracy", "test_loss", "train_loss")),
+        *((RECORD, ("curves", "rates", 0, key)) for key in ("test_accuracy", "test_loss", "train_loss", "weights")),
         *((AVERAGED, ("curves", key)) for key in ("theta", "train_loss", "parents")),
     ],
     ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else "",
 )
 def test_lists_that_belong_together_and_differ_in_length_are_refused(tmp_path, one, at):
     refusal(put(record.path(NAME, tmp_path), altered(one, at, lambda holder, key: holder[key].pop())))
+
+
+@pytest.mark.parametrize("digest", ["", "0123456789abcde", "0123456789abcdef0", "0123456789ABCDEF", "0123456789abcdeg"])
+def test_a_digest_of_weights_is_sixteen_hexadecimal_digits(tmp_path, digest):
+    at = ("curves", "rates", 0, "weights", 0)
+    refusal(put(record.path(NAME, tmp_path), altered(RECORD, at, lambda holder, key: holder.__setitem__(key, digest))))
+
+
+def test_a_patch_too_long_to_be_kept_is_told_by_its_digest(tmp_path):
+    one = RECORD | {"patch": None}
+    assert record.read(put(record.path(NAME, tmp_path), one)) == one
+
+
+COMMITTED = sorted((Path(__file__).parents[1] / "results/cells").glob("*/*.json"))
+
+
+def test_every_committed_record_of_schema_1_is_read_as_it_lies_there():
+    old = [place for place in COMMITTED if json.loads(place.read_text())["schema"] == 1]
+    assert len(old) > 50
+    for place in old:
+        read = record.read(place)
+        assert read == json.loads(place.read_text()) and record.text(read) == place.read_text()
 
 
 def test_rounds_to_a_target_that_was_not_set_are_refused(tmp_path):

@@ -77,6 +77,36 @@ def from_elsewhere(one):
     one["provenance"]["engine"] = "0" * 64
 
 
+def other_weights(i):
+    """A change of a record that exchanges the digest of a rate's weights at its i-th evaluated round."""
+    return lambda one: one["curves"]["rates"][1]["weights"].__setitem__(i, "0" * 16)
+
+
+def test_a_replay_says_up_to_which_round_the_weights_are_the_record_s(name):
+    assert found()[name].says.endswith("; the weights are the same up to round 2")
+    for i, proven in ((1, 1), (0, 0)):
+        forge(name, other_weights(i))
+        finding = found()[name]
+        assert not finding.note and finding.says.endswith(f"; the weights are the same up to round {proven}")
+
+
+def test_weights_are_compared_wherever_the_record_was_made(name):
+    forge(name, lambda one: (from_elsewhere(one), other_weights(1)(one)))
+    finding = found()[name]
+    assert finding.note and "near enough" in finding.says and finding.says.endswith("same up to round 1")
+
+
+def test_a_record_of_schema_1_is_replayed_by_its_curves_alone(name):
+    def old(one):
+        one["schema"] = 1
+        for rate in one["curves"]["rates"]:
+            del rate["weights"]
+
+    forge(name, old)
+    finding = found()[name]
+    assert finding.note and "same bits" in finding.says and "weights" not in finding.says
+
+
 @pytest.mark.parametrize("artefact, cells", [("small", 2), ("averaged", 1)])
 def test_what_was_trained_here_begins_with_the_same_bits(artefact, cells):
     findings = found(artefact)
@@ -119,7 +149,7 @@ def test_an_average_that_differs_by_the_last_bit_is_found(key):
         lambda one: one["curves"]["rates"].pop(),
         lambda one: one["curves"].update(rounds=[2, 3]),
         lambda one: one["curves"]["rates"][0].update(test_loss=[None, 1.0]),
-        lambda one: [rate.update({key: [] for key in KEYS.values()}) for rate in one["curves"]["rates"]],
+        lambda one: [rate.update({key: [] for key in (*KEYS.values(), "weights")}) for rate in one["curves"]["rates"]],
     ],
     ids=["no rate", "a rate less", "other rounds", "overflowed", "no value"],
 )

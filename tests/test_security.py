@@ -21,6 +21,7 @@ import yaml
 from fedgrid import files
 from fedgrid.__main__ import main
 from fedgrid.grid import artefacts
+from fedgrid.grid.cells import cell
 from fedgrid.run import checkpoint, job
 from fedgrid.tasks import fetch
 from fedgrid.tasks.datasets import DATASETS, cifar10, corpora, digits
@@ -77,7 +78,10 @@ def npz_with_a_pickle(path, **plain):
 
 def test_a_pickle_in_a_checkpoint_is_not_loaded_and_the_race_starts_anew(capsys):
     npz_with_a_pickle(Path("cell.npz"), state=np.array("[]"))
-    assert checkpoint.read(Path("cell.npz"), {}) is None
+    one = cell(
+        {"task": "digits_2nn", "partition": "iid", "C": 0.1, "E": 1, "B": 10, "lr": 0.1, "targets": [], "rounds": 1}
+    )
+    assert checkpoint.read(Path("cell.npz"), {}, one) is None
     said = capsys.readouterr().err
     assert said.startswith("cell.npz: no checkpoint (cell.npz: damaged (Object arrays cannot be loaded")
     assert said.count("\n") == 1

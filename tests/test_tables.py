@@ -51,7 +51,7 @@ def place(cell):
 def made(cell, rounds, accuracies, to_half, to_target, best):
     """The record of a cell whose rates showed those accuracies."""
     return {
-        "schema": record.SCHEMA,
+        "schema": 1,
         "name": cell.name,
         "settings": cell.recorded,
         "result": {

@@ -14,6 +14,7 @@ VERBS: dict[str, tuple[Callable[[list[str]], None], str, str | int]] = {
     "fetch": (commands.fetch, "DATASET", "+"),
     "encode": (commands.encode, "CORPUS", "+"),
     "partition": (commands.partition, "PARTITION", "+"),
+    "key": (commands.key, "", ""),
     "plan": (commands.plan, "ARTEFACT", "*"),
     "run": (commands.run, "CELL", "+"),
     "table": (commands.table, "ARTEFACT", "*"),

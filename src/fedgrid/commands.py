@@ -82,6 +82,18 @@ def run(names: list[str]) -> None:
         print(job.settle(cell))
 
 
+def key(names: list[str]) -> None:
+    """Print your public key, for results/keys/SITE.pem; your private one signs your records, and is made if need be."""
+    from fedgrid.run import keys
+
+    place = keys.make()
+    signing = keys.private()
+    assert signing is not None
+    public = signing.public_key()
+    print(keys.pem(public), end="")
+    print(f"{place}: the private key of this one, {keys.identity(public)}; keep it to yourself", file=sys.stderr)
+
+
 def plan(names: list[str]) -> None:
     """Estimate what each cell of a table or figure costs on this machine, before anything runs."""
     from fedgrid.grid import plan as plans

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from fedgrid.audit.campaign import Campaign, Finding
+from fedgrid.audit.efforts import examples, moved
 from fedgrid.audit.origins import commits, contradictory, data, mixed, origin, partitions
 from fedgrid.audit.readings import edges, readings
 from fedgrid.audit.records import damaged, missing, settings, undeclared
@@ -28,6 +29,8 @@ CHECKS: tuple[Check, ...] = (
     settings,
     readings,
     edges,
+    moved,
+    examples,
     contradictory,
     partitions,
     data,
@@ -38,7 +41,7 @@ CHECKS: tuple[Check, ...] = (
     printed,
 )
 # Those that look at more than committed files: at data/, at dvc.lock, at git. What they find, clones need not share.
-BESIDE = (uncommitted, partitions, data, commits)
+BESIDE = (uncommitted, examples, partitions, data, commits)
 COMMITTED = tuple(check for check in CHECKS if check not in BESIDE)
 
 

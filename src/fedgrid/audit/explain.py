@@ -92,7 +92,8 @@ def canonical(word: str) -> str:
 def account(source: Source) -> Iterator[str]:
     """A repeat's record, or that there is none, and the commands that make it."""
     yield from ("", source.path if source.sha256 else f"{source.path}: {NOT_RUN}")
-    facts = {"record": {"sha256": source.sha256}} | dict(source.facts) if source.sha256 else {}
+    proof = {"sha256": source.sha256, "statement": source.statement} if source.sha256 else {}
+    facts = {"record": proof} | dict(source.facts) if proof else {}
     for section, pairs in facts.items():
         yield f"  {section}"
         yield from (f"    {name:20} {value}" for name, value in pairs.items())

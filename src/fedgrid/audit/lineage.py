@@ -19,6 +19,7 @@ from fedgrid.results.labels import label
 from fedgrid.results.learning_curves import Points, lines, reading, said
 from fedgrid.results.rounds_to_target import NOT_RUN, entries
 from fedgrid.run import record
+from fedgrid.run.statements import verified
 from fedgrid.tasks.datasets import DATASETS
 
 TABLE = {"x": "rounds", "y": "test_accuracy"}  # what a table's rounds are read off: the envelope over the rates
@@ -32,6 +33,7 @@ class Source:
     cell: Cell
     path: str
     sha256: str  # of the record; empty where there is none
+    statement: str  # who signed it
     facts: Mapping[str, Mapping[str, str]]  # result, settings, provenance: what each says
     curve: Points
     commands: tuple[str, ...]  # that make the record anew
@@ -131,7 +133,7 @@ def source(cell: Cell, records: Mapping[str, Any], layout: Mapping[str, Any], lr
     """What is known of a cell; its curve is what a figure of that layout shows, of that learning rate or the best."""
     path = record.path(cell.name)
     if cell.name not in records:
-        return Source(cell, path.as_posix(), "", {}, (), commands(cell, {}))
+        return Source(cell, path.as_posix(), "", "", {}, (), commands(cell, {}))
     made = records[cell.name]
     facts = {
         "result": listed(made["result"]),
@@ -139,7 +141,7 @@ def source(cell: Cell, records: Mapping[str, Any], layout: Mapping[str, Any], lr
         "provenance": listed(made["provenance"]),
     }
     curve = tuple(reading(cell, made["curves"], layout, lr).items())
-    return Source(cell, path.as_posix(), sha256(path), facts, curve, commands(cell, made["provenance"]))
+    return Source(cell, path.as_posix(), sha256(path), verified(path), facts, curve, commands(cell, made["provenance"]))
 
 
 def listed(section: Mapping[str, Any]) -> dict[str, str]:

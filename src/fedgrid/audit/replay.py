@@ -84,8 +84,10 @@ def replay(campaign: Campaign, name: str) -> Finding:
     compared = compare(cell, one["curves"], rounds(cell))
     if compared is None:
         return Finding("replay", name, "its curves are not of the form that its cell gives")
-    says, stands = verdict(*compared, others)
-    return Finding("replay", name, f"run again, its curves begin {says}", note=not stands)
+    same, apart, proven = compared
+    says, stands = verdict(same, apart, others)
+    weights = "" if proven is None else f"; the weights are the same up to round {proven}"
+    return Finding("replay", name, f"run again, its curves begin {says}{weights}", note=not stands)
 
 
 def verdict(same: bool, apart: Mapping[str, float], others: Sequence[str]) -> tuple[str, bool]:
@@ -117,22 +119,47 @@ def proof(campaign: Campaign, name: str) -> Replay:
     """What running the cell's first rounds again finds, to be kept; ValueError where this machine cannot."""
     cell, one = campaign.cells[name], campaign.records[name]
     where, others = machine_here(cell), elsewhere(cell, one["provenance"])
-    same, apart = compare(cell, one["curves"], rounds(cell, PATIENCE)) or (False, dict.fromkeys(TOLERANCE, math.inf))
+    none = False, dict.fromkeys(TOLERANCE, math.inf), None
+    same, apart, _ = compare(cell, one["curves"], rounds(cell, PATIENCE)) or none
     found = replays.SAME if same else replays.OTHERWISE if far(apart) or not others else replays.NEAR
     differs = {} if same else {what: much if math.isfinite(much) else None for what, much in apart.items()}
     return Replay(name, files.sha256(campaign.path(name)), sources.digest(cell), where, found, differs)
 
 
-def compare(cell: Cell, curves: Curves, last: int) -> tuple[bool, dict[str, float]] | None:
-    """Whether the cell's first rounds, run again, give the record's bits, and how far they are apart.
+def compare(cell: Cell, curves: Curves, last: int) -> tuple[bool, dict[str, float], int | None] | None:
+    """Whether the cell's first rounds, run again, give the record's bits, how far they are apart, and `proven`.
 
     None where the record's curves are not of the form that its cell gives.
     """
     found = again(cell, last)
     try:
-        return head(cell, curves, last) == found, differences(cell, curves, found)
+        apart = differences(cell, curves, found)
+        return head(cell, curves, last) == as_told(found, curves), apart, proven(curves, found)
     except (ValueError, IndexError):
         return None
+
+
+def as_told(found: Curves, curves: Curves) -> dict[str, Any]:
+    """What was found, without digests of weights where the record has none, as the first records have not."""
+    if "rates" not in found or all("weights" in rate for rate in curves["rates"]):
+        return dict(found)
+    return {**found, "rates": [{key: one for key, one in rate.items() if key != "weights"} for rate in found["rates"]]}
+
+
+def proven(curves: Curves, found: Curves) -> int | None:
+    """The last evaluated round up to which all weights are the record's; 0 where the first are others.
+
+    None where the record has no digests of weights.
+    """
+    rates = list(zip(curves.get("rates", ()), found.get("rates", ()), strict=True))
+    if not rates or not all("weights" in then for then, _ in rates):
+        return None
+    evaluated = 0
+    for i, t in enumerate(found["rounds"]):
+        if any(then["weights"][i : i + 1] != now["weights"][i : i + 1] for then, now in rates):
+            break
+        evaluated = t
+    return evaluated
 
 
 def again(cell: Cell, last: int) -> dict[str, Any]:

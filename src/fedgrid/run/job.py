@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from fedgrid import files, partitions
-from fedgrid.algorithms.cohorts import cohort_size
 from fedgrid.curves import best_rate, envelope
 from fedgrid.engine.precision import PRECISIONS
 from fedgrid.grid.cells import Cell, Interpolation, Race
 from fedgrid.partitions import Division, Partition
 from fedgrid.rng import stream
-from fedgrid.run import checkpoint, interpolation, locks, provenance, race, record, sources
+from fedgrid.run import checkpoint, interpolation, keys, locks, provenance, race, record, sources, statements
+from fedgrid.run.effort import moved
 from fedgrid.tasks import TASKS
 from fedgrid.tasks.datasets import DATASETS, ENCODED, RAW, Dataset
 
@@ -161,14 +161,20 @@ def settle(cell: Cell) -> Path:
     place = record.path(cell.name)
     with locks.alone(CHECKPOINTS / f"{cell.name}.lock"):
         files.sweep(place)
+        files.sweep(statements.path(place))
         files.sweep(CHECKPOINTS / cell.name)
         if place.is_file():
             record.read(place)
             print(f"{place}: it is there; delete it to run the cell again", file=sys.stderr)
         else:
+            key = keys.private()  # one that can't be read is refused now, not after the race
             with locks.own_gpu():
-                record.write(run(cell))
-        for begun in CHECKPOINTS.glob(f"{cell.name}.*npz"):  # of any device
+                made = run(cell)
+            if key is None:
+                print(f"{place}: its statement is unsigned; `python -m fedgrid key` makes a key", file=sys.stderr)
+            statements.write(made, key)  # first: a record that is there has its statement
+            record.write(made)
+        for begun in CHECKPOINTS.glob(f"{cell.name}.*npz*"):  # of any device, damaged ones too
             begun.unlink()
     return place
 
@@ -184,14 +190,16 @@ def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints:
     TASKS[cell.task].check(dataset)
     drawn = partition_of(cell, dataset, partitions)
     who = identity(cell, dataset, drawn)
-    commit = provenance.commit()  # of the sources as imported, not as they may be edited meanwhile
+    # of the sources as imported, not as they may be edited meanwhile
+    commit, (patched, patch) = provenance.commit(), provenance.patch()
     if isinstance(cell, Interpolation):
         outcome = run_interpolation(cell, dataset, drawn, here)
     elif isinstance(cell, Race):
         place = checkpoint.path(checkpoints, cell.name, who["device"])
         outcome = run_race(cell, dataset, drawn, place, who, here)
-    outcome["provenance"] = commit | {key: who[key] for key in ("engine", "data", "partition")} | outcome["provenance"]
-    return {"schema": record.SCHEMA, "name": cell.name, "settings": cell.recorded} | outcome
+    origin = commit | {"patch": patched} | {key: who[key] for key in ("engine", "data", "partition")}
+    outcome["provenance"] = origin | outcome["provenance"] | taken(device(cell))
+    return {"schema": record.SCHEMA, "name": cell.name, "settings": cell.recorded} | outcome | {"patch": patch}
 
 
 def run_interpolation(
@@ -216,7 +224,7 @@ def run_race(
     here: checkpoint.Machine,
 ) -> dict[str, Any]:
     """Result, curves and provenance of a race, begun or resumed; its progress goes to stderr."""
-    lap, before, machines = checkpoint.read(place, who) or (race.start(cell), 0.0, [])
+    lap, before, machines = checkpoint.read(place, who, cell) or (race.start(cell), 0.0, [])
     machines = [*machines, here]
     first, began = lap.t, time.monotonic()
     saved = shown = began
@@ -224,24 +232,32 @@ def run_race(
         for lap in race.laps(cell, dataset, drawn, lap, device(cell), here["threads"]):  # noqa: B020  # the race goes on from where it stood
             now = time.monotonic()
             if signals or now - saved >= CHECKPOINT_SECONDS:
-                checkpoint.save(place, who, lap, before + now - began, machines)
+                keep(place, who, lap, before + now - began, machines)
                 saved = now
             if signals:
                 raise SystemExit(128 + signals[0])
             if now - shown >= PROGRESS_SECONDS:
                 print(progress(cell, lap, (lap.t - first) / (now - began)), file=sys.stderr, flush=True)
                 shown = now
-    m = cohort_size(cell.K, cell.C, cell.rounding)
-    down, up = (4 * floats * m * lap.t for floats in cell.algorithm.floats(cell.model.parameters))
     return {
         "result": race.result(cell, lap),
         "curves": {"rounds": list(lap.rounds), "rates": [finite(asdict(rate)) for rate in lap.rates]},
         "provenance": weights(race.start(cell).w[:1], lap.w)
         | effort(before + time.monotonic() - began, lap.examples)
         | computed(machines)
-        # what one learning rate's clients would have received and sent, float32 weights uncompressed
-        | {"bytes_down": down, "bytes_up": up},
+        | moved(cell, lap.t)
+        | {"test_examples": int((dataset.test_y >= 0).sum())},  # what an accuracy is a share of: of a text, its steps
     }
+
+
+def keep(
+    place: Path, who: dict[str, str], lap: race.Lap, seconds: float, machines: Sequence[checkpoint.Machine]
+) -> None:
+    """Writes the checkpoint; where there is no room for it, the race goes on without, and an older one stays."""
+    try:
+        checkpoint.save(place, who, lap, seconds, machines)
+    except OSError as error:
+        print(f"{place}: not written ({error.strerror or error}); the race goes on", file=sys.stderr, flush=True)
 
 
 def weights(initial: torch.Tensor, final: torch.Tensor) -> dict[str, str]:
@@ -253,6 +269,11 @@ def weights(initial: torch.Tensor, final: torch.Tensor) -> dict[str, str]:
 def computed(machines: Sequence[checkpoint.Machine]) -> dict[str, Any]:
     """The versions and the hardware that the record was made with; a race may have gone from machine to machine."""
     return {"libraries": provenance.libraries(), "hardware": provenance.together(machines)}
+
+
+def taken(device: torch.device) -> dict[str, Any]:
+    """What this process asked for, and the most memory that it held; of a resumed race, the last process."""
+    return {"peak_memory_bytes": provenance.peak_memory(device), "requested": provenance.requested()}
 
 
 def effort(seconds: float, examples: int) -> dict[str, Any]:

@@ -1,9 +1,11 @@
-"""Where a number comes from: commit, libraries and hardware of this process."""
+"""Where a number comes from: commit, libraries and hardware of this process, and what it asked for and took."""
 
 import hashlib
 import os
 import platform
+import resource
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,13 @@ import torch
 import yaml
 
 PACKAGE = Path(__file__).parents[1]
+SOURCES = (":/src", ":/params", ":/extensions")  # of the repository, whatever lies beside them
+PATCH_BYTES = 64 * 1024  # a thousand lines or two: more is no edit but another program, and a digest tells it
+PLAIN = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/")
+DIGITS = 16  # of a weights' digest, which only a training can give: nobody gains by finding other weights that have it
+# What a SLURM job was given, by the variables that tell it. A time is told by its two ends.
+SLURM = {"cpus": "SLURM_CPUS_PER_TASK", "gpus": "SLURM_GPUS_ON_NODE", "memory_mb": "SLURM_MEM_PER_NODE"}
+SLURM_TIMES = ("SLURM_JOB_START_TIME", "SLURM_JOB_END_TIME")
 
 
 def git(*arguments: str) -> str | None:
@@ -26,8 +35,35 @@ def git(*arguments: str) -> str | None:
 
 def commit() -> dict[str, Any]:
     """The commit of the sources, and whether sources or params differed from it."""
-    changes = git("status", "--porcelain", "--", ":/src", ":/params")
+    changes = git("status", "--porcelain", "--", *SOURCES)
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
+
+
+def patch() -> tuple[str | None, str | None]:
+    """The sha256 of what makes the sources from their commit, and its text; None where nothing does.
+
+    The text is None, too, where it is longer than PATCH_BYTES or no UTF-8. Git applies it (`git apply`). Of a package
+    that lies in a repository of something else, nothing is told.
+    """
+    root = git("rev-parse", "--show-toplevel")
+    if root is None or Path(root, "src/fedgrid").resolve() != PACKAGE.resolve():
+        return None, None
+    changes = printed(root, "diff", *PLAIN, "HEAD", "--", *SOURCES)
+    untracked = printed(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *SOURCES)
+    for new in filter(None, untracked.split(b"\0")):
+        changes += printed(root, "diff", *PLAIN, "--no-index", "--", os.devnull, os.fsdecode(new))
+    if not changes:
+        return None, None
+    try:
+        text = changes.decode() if len(changes) <= PATCH_BYTES else None
+    except UnicodeDecodeError:
+        text = None
+    return hashlib.sha256(changes).hexdigest(), text
+
+
+def printed(root: str, *arguments: str) -> bytes:
+    """What git prints in that repository, to the byte; a difference is no error."""
+    return subprocess.run(["git", "-C", root, *arguments], capture_output=True, check=False).stdout
 
 
 def libraries() -> dict[str, str]:
@@ -67,6 +103,21 @@ def hardware(device: torch.device, threads: int) -> dict[str, Any]:
     }
 
 
+def requested() -> dict[str, int | None]:
+    """What SLURM gave this job: CPUs, GPUs, memory in MB, seconds; None where it does not say, or is not there."""
+    given = {what: os.environ.get(name, "") for what, name in SLURM.items()}
+    found = {what: int(value) if value.isdecimal() else None for what, value in given.items()}
+    began, ends = (os.environ.get(name, "") for name in SLURM_TIMES)
+    return found | {"seconds": int(ends) - int(began) if began.isdecimal() and ends.isdecimal() else None}
+
+
+def peak_memory(device: torch.device) -> dict[str, int | None]:
+    """The most bytes that this process has held at once: of the host's memory, and of tensors on its GPU."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    held = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "device": held}
+
+
 def together(machines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The hardware of work that went from machine to machine: the last one's, and every processor that decided bits."""
     named = {key: ", then ".join(dict.fromkeys(one[key] for one in machines)) for key in ("processor", "instructions")}
@@ -75,4 +126,9 @@ def together(machines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def tensor_digest(w: torch.Tensor) -> str:
     """sha256 of the tensor's values, in hexadecimal."""
-    return hashlib.sha256(w.cpu().contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(w.cpu().contiguous().numpy().data).hexdigest()
+
+
+def weights_digests(w: torch.Tensor) -> list[str]:
+    """Of each rate's weights, w (R, parameters), the first digits of their sha256."""
+    return [tensor_digest(one)[:DIGITS] for one in w.cpu()]

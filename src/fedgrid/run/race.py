@@ -22,6 +22,7 @@ from fedgrid.engine.states import States
 from fedgrid.grid.cells import Race
 from fedgrid.partitions.partition import Partition
 from fedgrid.rng import stream
+from fedgrid.run.provenance import weights_digests
 from fedgrid.tasks import TASKS
 from fedgrid.tasks.datasets import Dataset
 from fedgrid.tasks.initial import initial_weights
@@ -38,6 +39,7 @@ class Rate:
     test_accuracy: tuple[float, ...] = ()
     test_loss: tuple[float, ...] = ()
     train_loss: tuple[float, ...] = ()
+    weights: tuple[str, ...] = ()  # their digests: whoever trains again can prove each round by itself
     diverged: int | None = None  # the round after which its weights were not finite
 
 
@@ -125,7 +127,7 @@ def drop_diverged(lap: Lap) -> Lap:
 
 def observe(lap: Lap, accuracy: list[float], loss: list[float], train_loss: list[float] | None) -> Lap:
     """The race with one more point on the curve of each running rate."""
-    rates = list(lap.rates)
+    rates, weights = list(lap.rates), weights_digests(lap.w)
     for place, i in enumerate(lap.running):
         rate = rates[i]
         rates[i] = replace(
@@ -133,6 +135,7 @@ def observe(lap: Lap, accuracy: list[float], loss: list[float], train_loss: list
             test_accuracy=(*rate.test_accuracy, accuracy[place]),
             test_loss=(*rate.test_loss, loss[place]),
             train_loss=(*rate.train_loss, train_loss[place]) if train_loss else (),
+            weights=(*rate.weights, weights[place]),
         )
     return replace(lap, rates=tuple(rates), rounds=(*lap.rounds, lap.t))
 

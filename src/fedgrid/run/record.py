@@ -1,6 +1,11 @@
-"""The record that a cell leaves: one JSON file, named like its cell, written whole, checked when read."""
+"""The record that a cell leaves: one JSON file, named like its cell, written whole, checked when read.
 
+Schema 2 is schema 1 and more: what both hold is read alike, and records of schema 1 stay as they are.
+"""
+
+import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,13 +15,15 @@ from fedgrid import files
 from fedgrid.grid.cells import Cell
 
 CELLS = Path("results/cells")
-SCHEMA = 1
+SCHEMA = 2  # that is written
+SCHEMAS = (1, SCHEMA)  # that are read
 # What a value must be.
 KINDS: dict[str, Callable[[Any], bool]] = {
     "a number": lambda value: type(value) in (int, float) and abs(value) <= sys.float_info.max,
     "a whole number": lambda value: type(value) is int,
     "text": lambda value: isinstance(value, str),
     "true or false": lambda value: type(value) is bool,
+    "16 hexadecimal digits": lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}", value)),
     "anything": lambda value: True,
 }
 OR_NULL = " or null"
@@ -58,6 +65,25 @@ AVERAGES = {
     "curves": {"theta": ["a number"], "train_loss": ["a number"], "parents": ["a number"]},
     "result": {"parents": ["a number"], "least": EXTREME, "greatest": EXTREME},
 }
+# What schema 2 adds: to each record, and to a race's.
+ADDED = {
+    "patch": "text or null",
+    "provenance": {
+        "patch": "text or null",
+        "examples": "a whole number",
+        "hardware": {
+            **dict.fromkeys(("device", "processor", "instructions"), "text"),
+            "cores": "a whole number or null",
+            "threads": "a whole number",
+        },
+        "peak_memory_bytes": {"host": "a whole number", "device": "a whole number or null"},
+        "requested": dict.fromkeys(("cpus", "gpus", "memory_mb", "seconds"), "a whole number or null"),
+    },
+}
+ADDED_TO_RACE = {
+    "curves": {"rates": [{"weights": ["16 hexadecimal digits"]}]},
+    "provenance": dict.fromkeys(("test_examples", "bytes_down", "bytes_up"), "a whole number"),
+}
 
 
 def path(name: str, folder: Path = CELLS) -> Path:
@@ -65,10 +91,15 @@ def path(name: str, folder: Path = CELLS) -> Path:
     return folder / name.partition("-")[0] / f"{name}.json"
 
 
+def text(record: Mapping[str, Any]) -> str:
+    """The record as its file has it."""
+    return json.dumps(record, indent=1, allow_nan=False) + "\n"
+
+
 def write(record: Mapping[str, Any], folder: Path = CELLS) -> Path:
     """Writes the record, whole or not at all; its path."""
     place = path(record["name"], folder)
-    files.write(place, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    files.write(place, text(record))
     return place
 
 
@@ -76,8 +107,8 @@ def read(place: Path) -> dict[str, Any]:
     """The record at that path; ValueError naming the file where it is damaged or under another's name."""
     try:
         record = json.loads(place.read_text())
-        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-            raise ValueError(f"it is no record of schema {SCHEMA}")
+        if not isinstance(record, dict) or type(record.get("schema")) is not int or record["schema"] not in SCHEMAS:
+            raise ValueError(f"it is no record of schema {' or '.join(map(str, SCHEMAS))}")
         if fault := next(faults(record), None):
             raise ValueError(fault)
         if record["name"] != place.stem:
@@ -96,6 +127,10 @@ def faults(record: dict[str, Any]) -> Iterator[str]:
     yield from unlike(record, COMMON)
     averages = "shared_start" in record["settings"]
     yield from unlike(record, AVERAGES if averages else RACE)
+    if record["schema"] > 1:
+        yield from unlike(record, ADDED)
+        yield from unlike(record, {} if averages else ADDED_TO_RACE)
+        yield from mispatched(record)
     yield from (uneven_averages if averages else uneven_race)(record)
 
 
@@ -125,6 +160,8 @@ def uneven_race(record: dict[str, Any]) -> Iterator[str]:
     for rate in curves["rates"]:
         points = len(rate["test_accuracy"])
         longest = max(longest, points)
+        if record["schema"] > 1 and len(rate["weights"]) != points:
+            yield f"its weights at lr {rate['lr']:g} are not one for each accuracy"
         if len(rate["test_loss"]) != points or len(rate["train_loss"]) != points * settings["train_loss"]:
             yield f"its curves at lr {rate['lr']:g} are of unequal lengths"
     if len(curves["rounds"]) < longest:
@@ -135,6 +172,13 @@ def uneven_race(record: dict[str, Any]) -> Iterator[str]:
     )
     if len(to_target) != len(settings["targets"]):
         yield "its result.rounds_to_target has other targets than its settings"
+
+
+def mispatched(record: dict[str, Any]) -> Iterator[str]:
+    """A patch that is not the one of its provenance; one too long to be kept is told by its digest alone."""
+    patch = record["patch"]
+    if patch is not None and hashlib.sha256(patch.encode()).hexdigest() != record["provenance"]["patch"]:
+        yield "its patch has another digest than its provenance.patch"
 
 
 def uneven_averages(record: dict[str, Any]) -> Iterator[str]:

@@ -49,7 +49,7 @@ def runs_of_rates(made: Mapping[str, Any], parent: str) -> list[LoggedRun]:
     """The runs below a cell's: each learning rate's curves by round. Figure 1's cells have one rate and none below."""
     runs = []
     for rate in made["curves"].get("rates", ()):
-        curves = {key: value for key, value in rate.items() if isinstance(value, list)}
+        curves = {key: value for key, value in rate.items() if isinstance(value, list) and key != "weights"}
         points = by_round(curves, made["curves"]["rounds"])
         tags = {"level": "rate", "cell": made["name"], "mlflow.parentRunId": parent, "diverged": rate["diverged"]}
         runs.append(LoggedRun(f"lr {rate['lr']:g}", made["settings"] | {"lr": rate["lr"]}, tags, points))
