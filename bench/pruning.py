@@ -13,8 +13,6 @@ from typing import Any
 from tabulate import tabulate
 
 from fedgrid.curves import Prune, best_rate, envelope, leaves, rounds_to_target
-from fedgrid.grid.choices import tag
-from fedgrid.partitions import PARTITIONS
 from fedgrid.run import record
 
 GRID = [Prune(*point) for point in product((4, 5, 6, 8, 10), (1.1, 1.2, 1.3, 1.5), (2.0, 3.0))]
@@ -108,9 +106,7 @@ def price(race: Raced, curves: Curves) -> float:
 def outcome(rule: Prune, race: Raced) -> Outcome:
     """What the rule does to the race."""
     curves = pruned(rule, race.curves)
-    return Outcome(
-        reading(race, curves) != reading(race, race.curves), price(race, race.curves), price(race, curves)
-    )
+    return Outcome(reading(race, curves) != reading(race, race.curves), price(race, race.curves), price(race, curves))
 
 
 def five(race: Raced) -> Raced | None:

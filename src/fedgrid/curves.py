@@ -100,7 +100,9 @@ class Prune:
     """
 
     evaluations: Annotated[int, "how many evaluations in a row a rate must be behind"]
-    smaller: Annotated[float, "a rate below the leader's is behind if its error is more than so many times the leader's"]
+    smaller: Annotated[
+        float, "a rate below the leader's is behind if its error is more than so many times the leader's"
+    ]
     larger: Annotated[float, "the same of a rate above the leader's"]
 
     def bounds(self) -> Iterator[tuple[str, bool, str]]:

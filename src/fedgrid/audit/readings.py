@@ -62,14 +62,15 @@ def check_pruned(cell: Race, curves: Plain) -> None:
     ends = leaves(cell.prune, [rate["test_accuracy"] for rate in rates]) if cell.prune else [None] * len(rates)
     for rate, n in zip(rates, ends, strict=True):
         by_rule, said = curves["rounds"][n - 1] if n else None, rate.get("pruned")
-        if said != by_rule or (said is not None and rate["diverged"] is not None):
-            whence = f"by its curves {rate['lr']:g} is pruned {in_round(by_rule)}"
-            raise ValueError(f"{whence}, and it says {in_round(said)}")
+        if said != by_rule:
+            raise ValueError(f"by its curves the rate {rate['lr']:g} is {when(by_rule)}; it says {when(said)}")
+        if said is not None and rate["diverged"] is not None:
+            raise ValueError(f"the rate {rate['lr']:g} is {when(said)}; it says that it diverged, too")
 
 
-def in_round(t: int | None) -> str:
-    """When a rate left."""
-    return "never" if t is None else f"in round {t}"
+def when(t: int | None) -> str:
+    """Whether and when a rate was pruned."""
+    return "never pruned" if t is None else f"pruned in round {t}"
 
 
 def end(cell: Race, curves: Plain, best: Sequence[float] | np.ndarray) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from fedgrid.algorithms.cohorts import ROUNDINGS
 from fedgrid.curves import SCHEDULES, Prune
 from fedgrid.engine.model import Model
 from fedgrid.engine.precision import PRECISIONS
-from fedgrid.grid.choices import chosen, faults, flag, number, plain, tag, values, whole
+from fedgrid.grid.choices import chosen, filled, flag, number, plain, tag, whole
 from fedgrid.partitions import PARTITIONS, Division
 from fedgrid.registry import Registry
 from fedgrid.tasks import TASKS
@@ -157,8 +157,10 @@ class Race(Cell):
         yield "rounds", self.rounds >= 1, "a whole number from 1"
         yield "decay", 0 < self.decay <= 1, "above 0 and at most 1"
         yield from self.algorithm.bounds(self)
-        for part in (*self.message, *([self.prune] if self.prune else [])):
-            yield from part.bounds()
+        for link in self.message:
+            yield from link.bounds()
+        for name, holds, wanted in self.prune.bounds() if self.prune else ():
+            yield f"prune.{name}", holds, wanted
         yield "targets", all(0 < a < 1 for a in self.targets), "accuracies between 0 and 1"
         yield "targets", sorted(set(self.targets)) == list(self.targets), "rising, none twice"
 
@@ -171,8 +173,9 @@ class Race(Cell):
 
     def own(self, name: str) -> Any:
         """The value of a setting of its algorithm, of a link of its chain or of its pruning; None where none has it."""
-        parts = (self.algorithm, *self.message, self.prune)
-        return next((getattr(one, name) for one in parts if hasattr(one, name)), None)
+        if name.startswith("prune."):
+            return getattr(self.prune, name.removeprefix("prune."))
+        return next((getattr(one, name) for one in (self.algorithm, *self.message) if hasattr(one, name)), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +225,7 @@ READ: dict[str, Callable[[Any], Any]] = {
     "algorithm": lambda value: chosen(ALGORITHMS, value),
     "partition": lambda value: chosen(PARTITIONS, value),
     "message": lambda chain: tuple(chosen(MESSAGES, link) for link in listed("message", chain)),
-    "prune": lambda value: pruning(value),
+    "prune": lambda value: None if value is None else filled("prune", Prune, value),
     "B": number,
     "C": number,
     "decay": number,
@@ -238,17 +241,6 @@ def listed(name: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"{name} is {value!r}; it is a list")
     return value
-
-
-def pruning(value: Any) -> Prune | None:
-    """When rates leave a race, by the mapping that says so; None, as the value, is never."""
-    if value is None:
-        return None
-    if not isinstance(value, Mapping):
-        raise ValueError(f"prune is {value!r}; it is a mapping of {', '.join(one.name for one in fields(Prune))}")
-    if fault := next(faults(Prune, value), None):
-        raise ValueError(f"prune: {fault}")
-    return Prune(**values("prune", Prune, value))
 
 
 def as_json(name: str, value: Any) -> Any:

@@ -1,7 +1,8 @@
 """A cell → its curves: all its learning rates in lockstep through the same cohorts and the same batches.
 
-The race ends when the envelope over the rates has crossed the last target, at the horizon, or when no rate is left that
-has not diverged. A rate that cannot win leaves it before, where the cell says when (`prune`). A race is a function of the cell, the data and the partition alone: no function here reads a file or a clock.
+The race ends when the envelope over the rates has crossed the last target, at the horizon, or when every rate has
+diverged. A rate that cannot win leaves it before, where its cell says when (`prune`). A race is a function of the cell,
+the data and the partition alone: no function here reads a file or a clock.
 """
 
 from collections.abc import Iterator
