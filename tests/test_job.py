@@ -170,8 +170,8 @@ def test_recorded_curves_are_those_of_the_specification(laid_out, run, settings)
 # Pruned
 
 RULE = {"evaluations": 3, "smaller": 1.2, "larger": 1.5}
-# In batches of 10, not 7: a matrix of 10 × 200 float32 begins where a cache line does, wherever in its stack. Where it
-# does not, MKL's last bits depend on its place there, and so on how many rates are left.
+# In batches of 10, not 7: a matrix of 10 × 200 float32 ends where a cache line does, so that each of a stack begins alike.
+# Where it does not, as of 297 test images, MKL's last bits depend on the place in the stack: losses on these are near.
 RACED = PLAIN | {"B": 10, "lr": [0.003, 0.03, 0.1, 0.3, 1.0, 1e30], "targets": [0.45, 0.58]}
 PRUNED = RACED | {"prune": RULE}
 
@@ -195,8 +195,9 @@ def test_a_pruned_race_is_the_whole_one_less_what_its_rates_had_still_to_train(r
     ends = by_hand([rate["test_accuracy"] for rate in whole["curves"]["rates"]])
     assert ends == [4, 4, 6, None, 6, None] == [rate.get("pruned") for rate in pruned["curves"]["rates"]]
     for end, rate, cut in zip(ends, whole["curves"]["rates"], pruned["curves"]["rates"], strict=True):
-        curves = ("test_accuracy", "test_loss", "train_loss")
-        assert cut == rate | {key: rate[key][:end] for key in curves} | ({"pruned": end} if end else {})
+        exact = {key: rate[key][:end] for key in ("test_accuracy", "train_loss")}
+        near = {"test_loss": pytest.approx(rate["test_loss"][:end], rel=1e-6)}
+        assert cut == rate | exact | near | ({"pruned": end} if end else {})
     assert pruned["result"] == whole["result"] and whole["result"]["ended"] == "target"
     last, per_round = whole["result"]["rounds"], 5 * 30 * 2  # clients, examples, epochs
     assert pruned["provenance"]["examples"] == per_round * sum([4, 4, 6, last, 6, 1])

@@ -128,9 +128,10 @@ def without(lap: Lap, stay: list[bool], why: str) -> Lap:
     if all(stay):
         return lap
     rates = list(lap.rates)
+    stopped: dict[str, Any] = {why: lap.t}
     for i, stays in zip(lap.running, stay, strict=True):
         if not stays:
-            rates[i] = replace(rates[i], **{why: lap.t})
+            rates[i] = replace(rates[i], **stopped)
     running = tuple(i for i, stays in zip(lap.running, stay, strict=True) if stays)
     some = torch.tensor(stay, device=lap.w.device)
     return replace(lap, w=lap.w[some], states=lap.states.of_rates(some), rates=tuple(rates), running=running)
