@@ -170,7 +170,7 @@ def test_recorded_curves_are_those_of_the_specification(laid_out, run, settings)
 # Pruned
 
 RULE = {"evaluations": 3, "smaller": 1.2, "larger": 1.5}
-# In batches of 10, not 7: a matrix of 10 × 200 float32 ends where a cache line does, so that each of a stack begins alike.
+# In batches of 10, not 7: a matrix of 10 × 200 float32 ends where a cache line does, so each of a stack begins alike.
 # Where it does not, as of 297 test images, MKL's last bits depend on the place in the stack: losses on these are near.
 RACED = PLAIN | {"B": 10, "lr": [0.003, 0.03, 0.1, 0.3, 1.0, 1e30], "targets": [0.45, 0.58]}
 PRUNED = RACED | {"prune": RULE}
