@@ -52,9 +52,9 @@ class Outcome:
 
 
 def races() -> list[Raced]:
-    """The committed races of several rates, by name."""
+    """The committed races of several rates, by name; not those that pruned, whose curves are cut already."""
     records = (record.read(place) for place in sorted(record.CELLS.glob("*/*.json")))
-    return [raced(one) for one in records if len(one["settings"]["lr"]) > 1]
+    return [raced(one) for one in records if len(one["settings"]["lr"]) > 1 and "prune" not in one["settings"]]
 
 
 def raced(made: dict[str, Any]) -> Raced:
