@@ -4,6 +4,7 @@ What a damage does to a record, it does to the tables and figures that show the 
 """
 
 import contextlib
+import copy
 import hashlib
 import json
 import re
@@ -22,6 +23,7 @@ from fedgrid.__main__ import main
 from fedgrid.audit import manifest, replay
 from fedgrid.audit.readings import edges, readings
 from fedgrid.commands import campaign as campaign_of
+from fedgrid.curves import Prune
 from fedgrid.grid import artefacts
 from fedgrid.partitions import PARTITIONS
 from fedgrid.run import job, provenance, record
@@ -295,6 +297,15 @@ RACES = {
     "diverged": ([1], [[], [0.1]], (1, 2), "diverged", 2, None, 0.1, 0.2),
     "diverged at once": ([], [[], []], (1, 1), "diverged", 1, None, None, None),
 }
+# The same of races that prune, of rates 0.1, 0.2 and 0.4, up to the horizon. In the first, 0.1 is behind from the
+# start. In the second it was, until 0.2, which had led, diverged. In the third 0.1 and 0.4 are, but by too little.
+TESTED = ("test_accuracy", "test_loss")
+RULE = Prune(evaluations=2, smaller=1.5, larger=3.0)
+PRUNED = {
+    "one": ([1, 2, 3], [[0.05, 0.1], [0.45, 0.4, 0.4], [0.1, 0.1, 0.2]], (None,) * 3, (2, None, None)),
+    "a leader gone": ([1, 2, 3], [[0.1, 0.2, 0.3], [0.45], [0.1, 0.1, 0.1]], (None, 2, None), (None,) * 3),
+    "none": ([1, 2, 3], [[0.4, 0.1, 0.2], [0.45, 0.4, 0.4], [0.1, 0.1, 0.4]], (None,) * 3, (None,) * 3),
+}
 
 
 def raced(name):
@@ -329,6 +340,51 @@ def read(cell, curves, result):
 @pytest.mark.parametrize("name", RACES)
 def test_a_race_that_ended_by_the_rules_is_read_as_by_hand(name):
     assert read(*raced(name)) == []
+
+
+def raced_and_pruned(name):
+    """The record's cell, curves and result, as a race of that name leaves them."""
+    rounds, tested, diverged, pruned = copy.deepcopy(PRUNED[name])
+    cell = replace(artefacts.artefact("small").cells[0], lr=(0.1, 0.2, 0.4), evaluate="every_round", prune=RULE)
+    rates = [
+        {"lr": lr, "test_accuracy": curve, "test_loss": [1.0] * len(curve), "train_loss": [], "diverged": lost}
+        | ({"pruned": left} if left else {})
+        for lr, curve, lost, left in zip(cell.lr, tested, diverged, pruned, strict=True)
+    ]
+    result = {"ended": "horizon", "rounds": 3, "rounds_to_target": {"0.5": None}, "best_accuracy": 0.45}
+    return cell, {"rounds": rounds, "rates": rates}, result | {"best_lr": 0.2, "best_lr_at_grid_end": False}
+
+
+@pytest.mark.parametrize("name", PRUNED)
+def test_a_race_that_pruned_by_its_rule_is_read_as_by_hand(name):
+    assert read(*raced_and_pruned(name)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "change", "says"),
+    [
+        ("one", 0, lambda rate: rate.pop("pruned"), "0.1 is pruned in round 2; it says never pruned"),
+        ("one", 0, lambda rate: rate.update(pruned=3), "0.1 is pruned in round 2; it says pruned in round 3"),
+        ("one", 0, lambda rate: rate.update(diverged=3), "0.1 is pruned in round 2; it says that it diverged"),
+        ("one", 0, lambda rate: [rate[key].append(0.1) for key in TESTED], "not evaluated as scheduled"),
+        ("one", 0, lambda rate: [rate[key].pop() for key in TESTED], "0.1 is never pruned; it says pruned in round 2"),
+        ("one", 2, lambda rate: rate.update(pruned=3), "0.4 is never pruned; it says pruned in round 3"),
+        ("one", 2, lambda rate: [rate[key].pop() for key in TESTED], "not evaluated as scheduled"),
+        ("a leader gone", 0, lambda rate: rate.update(pruned=3), "0.1 is never pruned; it says pruned in round 3"),
+        ("a leader gone", 1, lambda rate: rate.update(pruned=1), "0.2 is never pruned; it says pruned in round 1"),
+    ],
+)
+def test_a_forged_end_of_a_rate_is_found_and_named(name, rate, change, says):
+    cell, curves, result = raced_and_pruned(name)
+    change(curves["rates"][rate])
+    (found,) = read(cell, curves, result)
+    assert found.check == "readings" and says in found.says
+
+
+def test_a_rate_that_is_said_to_be_pruned_where_no_rule_is_set_is_found():
+    cell, curves, result = raced_and_pruned("one")
+    (found,) = read(replace(cell, prune=None), curves, result)
+    assert "0.1 is never pruned; it says pruned in round 2" in found.says
 
 
 def shorter(curves, n):

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from bench import loops, rounds
+from bench import loops, pruning, rounds
+from fedgrid.curves import Prune
 from fedgrid.rng import stream
 from fedgrid.run.pace import examples
 from fedgrid.tasks import models
@@ -51,6 +52,29 @@ def test_a_row_says_what_was_done_and_how_fast():
     assert row["gflops"] == pytest.approx(row["examples_per_second"] * models.DIGITS_2NN.flops / 1e9)
     assert row["share_of_matmul"] == pytest.approx(row["gflops"] / row["matmul_gflops"])
     assert 50 < row["peak_mb"] < 24_000
+
+
+def test_a_race_is_cut_where_the_rule_ends_its_rates_and_costs_so_much_less():
+    """The first rate leaves after two of four evaluations; the third diverged in round 15; the last leads late."""
+    curves = [[0.1, 0.1, 0.9, 0.95], [0.5, 0.5, 0.6, 0.6], [0.4], [0.4, 0.5, 0.5, 0.8]]
+    race = pruning.Raced(
+        "one", "iid", 10, (0.1, 0.2, 0.4, 0.8), (0.7,), (10, 20, 30, 40), 40, curves, (None, None, 15, None)
+    )
+    rule = Prune(2, 1.5, 9.0)
+    cut = pruning.pruned(rule, curves)
+    assert cut == [curves[0][:2], *curves[1:]]
+    assert pruning.price(race, curves) == (40 + 40 + 15 + 40) / 40
+    assert pruning.price(race, cut) == (20 + 40 + 15 + 40) / 40
+    assert pruning.reading(race, curves) == (20 + 10 * (0.7 - 0.5) / (0.9 - 0.5), 0.95, 0.1)
+    assert pruning.reading(race, cut) == (pytest.approx(35), 0.8, 0.8)
+    assert pruning.outcome(rule, race).moved and not pruning.outcome(Prune(4, 1.5, 9.0), race).moved
+
+
+def test_the_rule_that_the_documents_recommend_moves_no_committed_record():
+    among = pruning.races()
+    assert len(among) >= 80
+    moved = [one.name for one in among if pruning.outcome(pruning.CHOSEN, one).moved]
+    assert not moved, "docs/params.md and docs/performance.md say so; choose a rule anew by `python -m bench.pruning`"
 
 
 def test_an_unknown_option_is_one_line_and_a_status():

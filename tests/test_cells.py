@@ -225,6 +225,7 @@ OTHER = {
     "decay_per": "round",
     "algorithm": {"name": "fedprox", "mu": 0.5},
     "message": [{"name": "clip", "norm": 2.0}],
+    "prune": {"evaluations": 8, "smaller": 1.3, "larger": 3},
 }
 ALSO = {key: {"task": "cifar"} for key in ("lrn", "l2")}  # whose model has what they take away
 SGD = RACE | {"algorithm": "sgd", "K": 1, "C": 1, "E": 1}  # plain SGD has no clients
@@ -321,6 +322,13 @@ def test_a_choice_by_its_name_alone_has_the_defaults_of_its_settings_spelt_out()
     assert by_name.name.startswith("digits_2nn-iid-fedprox_mu0.01-C0.1-")
 
 
+def test_a_race_that_prunes_says_so_in_its_name_and_one_that_does_not_is_named_as_ever():
+    assert re.fullmatch(r"digits_2nn-iid-C0\.1-E1-B10-pruned-s0-\w{10}", cell(RACE | {"prune": OTHER["prune"]}).name)
+    assert cell(RACE | {"prune": None}).name == cell(RACE).name
+    found = [one.prune for one in grid(RACE, [{"prune": [None, OTHER["prune"] | {"evaluations": [5, 8]}]}])]
+    assert [one and one.evaluations for one in found] == [None, 5, 8]
+
+
 def test_fedavg_however_it_is_written_is_the_same_cell():
     assert cell(RACE | {"algorithm": {"name": "fedavg"}}).name == cell(RACE | {"algorithm": "fedavg"}).name
     assert cell(RACE | {"partition": {"name": "iid"}}).name == cell(RACE).name
@@ -330,6 +338,7 @@ def test_a_record_s_settings_give_its_cell_again():
     for settings in (
         {"algorithm": {"name": "fedavgm", "beta": 0.5}},
         {"message": ["clip", {"name": "clip", "norm": 3}]},
+        {"prune": OTHER["prune"]},
     ):
         one = cell(RACE | settings)
         assert cell(json.loads(json.dumps(one.recorded))) == one
@@ -349,6 +358,13 @@ def test_a_record_s_settings_give_its_cell_again():
         ({"partition": "sharts"}, "unknown partition 'sharts'; choose from natural, iid, shards"),
         ({"message": ["clap"]}, "unknown transformation 'clap'; choose from clip"),
         ({"message": "clip"}, "message is 'clip'; it is a list"),
+        ({"prune": True}, "prune is True; it is a mapping of evaluations, smaller, larger"),
+        ({"prune": {}}, "prune: missing setting 'evaluations'"),
+        ({"prune": OTHER["prune"] | {"margin": 1}}, "prune: unknown setting 'margin'; it has evaluations, smaller"),
+        ({"prune": OTHER["prune"] | {"evaluations": 1.5}}, "prune.evaluations: 1.5 is not a whole number"),
+        ({"prune": OTHER["prune"] | {"evaluations": 0}}, "prune.evaluations is 0; it must be a whole number from 1"),
+        ({"prune": OTHER["prune"] | {"smaller": 0.9}}, "prune.smaller is 0.9; it must be a number from 1"),
+        ({"prune": OTHER["prune"] | {"larger": "inf"}}, "prune.larger is inf; it must be a number from 1"),
     ],
 )
 def test_a_choice_that_is_none_is_named(settings, said):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedgrid.curves import SCHEDULES, best_rate, envelope, rounds_to_target
+from fedgrid.curves import SCHEDULES, Prune, behind, best_rate, envelope, leaves, rounds_to_target
 
 PAPER = {
     name: curve
@@ -129,3 +129,52 @@ def test_the_papers_schedule_is_the_markers_of_its_figures():
     expected = [*range(1, 11), *range(20, 101, 10), *range(200, 2001, 100)]
     assert [t for t in range(1, 2001) if SCHEDULES["paper"](t)] == expected
     assert all(SCHEDULES["every_round"](t) for t in range(1, 2001))
+
+
+# Rates that cannot win
+
+TWICE = Prune(evaluations=2, smaller=1.5, larger=3.0)
+
+
+@pytest.mark.parametrize(
+    ("curves", "ends"),
+    [
+        # errors 0.8 0.8 beside 0.5 0.5: 1.6 times the leader's, twice
+        ([[0.2, 0.2, 0.2], [0.5, 0.5, 0.5]], [2, None]),
+        # the same of a rate above the leader's, for which it is not enough; 0.5 beside 0.1 is, from its second time on
+        ([[0.5, 0.5, 0.9, 0.9], [0.2, 0.2, 0.5, 0.5]], [None, 4]),
+        # behind, not behind, behind, behind: in a row it is
+        ([[0.2, 0.5, 0.5, 0.5], [0.5, 0.5, 0.75, 0.75]], [4, None]),
+        # exactly 1.5 times is not more
+        ([[0.25, 0.25], [0.5, 0.5]], [None, None]),
+        # it fell to 0.2 and has had 0.5: what it reached, it reached
+        ([[0.5, 0.2, 0.2], [0.5, 0.5, 0.5]], [None, None]),
+        # a leader that diverged drives out none: from the second point on, the last two rates are alone
+        ([[0.9], [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]], [None, None, None]),
+        # and before it did, it led: behind once, then behind the rate of 0.75
+        ([[0.9], [0.2, 0.2], [0.2, 0.75]], [None, 2, None]),
+        # of equal leaders the smallest leads: 0.8 beside 0.5 is above it
+        ([[0.5, 0.5], [0.2, 0.2], [0.5, 0.5]], [None, None, None]),
+        ([[0.5, 0.5]], [None]),
+        ([[], []], [None, None]),
+        ([[], [0.1, 0.1]], [None, None]),
+    ],
+)
+def test_a_rate_that_has_been_behind_for_long_enough_leaves(curves, ends):
+    assert leaves(TWICE, curves) == ends
+
+
+RULES = st.builds(Prune, st.integers(1, 4), st.floats(1, 3), st.floats(1, 3))
+
+
+@given(RULES, CURVES)
+def test_at_each_evaluation_one_rate_at_least_is_not_behind(rule, curves):
+    for n, point in enumerate(behind(rule, curves).T):
+        assert not all(late for late, curve in zip(point, curves, strict=True) if len(curve) > n)
+
+
+@given(RULES, CURVES)
+def test_when_a_rate_leaves_depends_on_no_later_evaluation(rule, curves):
+    for n in range(max(map(len, curves)) + 1):
+        seen = leaves(rule, [curve[:n] for curve in curves])
+        assert seen == [end if end is not None and end <= n else None for end in leaves(rule, curves)]

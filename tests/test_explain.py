@@ -108,6 +108,16 @@ def test_it_tells_the_number_the_paper_s_and_what_the_record_says(hand, records)
     )
 
 
+def test_it_tells_which_rates_left_because_they_could_not_win(hand, records):
+    one = records[cell_of(hand, "iid", 1, "inf", 0).name]
+    assert "pruned" not in explain(hand, records, "E=1 B=∞ iid")
+    for rate, t in zip(one["curves"]["rates"], (10, 2_000), strict=False):
+        rate["pruned"] = t
+    assert re.search(
+        r"^ +pruned +0\.1 in round 10, 0\.2 in round 2,000$", explain(hand, records, "FedSGD iid"), re.MULTILINE
+    )
+
+
 def test_what_was_not_run_says_so_and_how_to_run_it(hand, records):
     text, cell = explain(hand, records, "E=1 B=10 iid"), cell_of(hand, "iid", 1, 10, 0)
     assert f"{record.path(cell.name).as_posix()}: not run" in text and "checkout" not in text and "rm -f" not in text

@@ -102,6 +102,12 @@ def test_each_rate_is_averaged_over_the_seeds_by_itself():
     assert (fast.name, fast.n, fast.ours) == ("η = 0.2", 2, ((1, 0.5, 0.25, 0.75),))  # it diverged in one
 
 
+def test_races_that_prune_and_races_that_do_not_are_told_apart():
+    rule = {"evaluations": 8, "smaller": 1.3, "larger": 3}
+    whole, pruned = read(figure({"prune": [None, rule], "lr": [0.1, 0.2]}), {0.1: [0.5], 0.2: [0.25]})
+    assert (whole.name, pruned.name) == ("pruned: none", "pruned: evaluations 8, smaller 1.3, larger 3")
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.integers(1, 4), st.booleans())
 def test_every_nth_round_is_shown_as_it_was_or_with_the_best_of_those_between(ys, every, monotone):
     layout = {"lines": "each", "every": every, "monotone": monotone}

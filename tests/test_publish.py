@@ -29,6 +29,7 @@ from fedgrid.grid import artefacts
 from fedgrid.run import job, record
 from fedgrid.tasks.datasets import digits
 from fedgrid.tracking import publish, retries
+from fedgrid.tracking.runs import runs_of_rates
 
 PUBLISH = Path(__file__).parents[1] / "workflow/rules/publish.smk"
 GRID = {
@@ -250,6 +251,14 @@ def test_what_is_published_is_the_record(client, campaign):
     assert run.data.metrics["best_lr"] == made["result"]["best_lr"]
     (data,) = [given.dataset for given in run.inputs.dataset_inputs]
     assert (data.name, made["provenance"]["data"].startswith(data.digest)) == ("digits", True)
+
+
+def test_a_rate_says_whether_and_when_it_was_pruned():
+    rates = [{"lr": 0.1, "test_accuracy": [0.1], "diverged": None, "pruned": 1}, {"lr": 0.2, "diverged": 1}]
+    made = {"name": "one", "settings": {}, "curves": {"rounds": [1, 2], "rates": rates}}
+    pruned, diverged = runs_of_rates(made, "parent")
+    assert (pruned.tags["pruned"], pruned.tags["diverged"]) == (1, None)
+    assert (diverged.tags["pruned"], diverged.tags["diverged"]) == (None, 1)
 
 
 def test_figure_1_shows_its_losses_by_theta(client, campaign):

@@ -240,6 +240,15 @@ def test_every_committed_record_of_schema_1_is_read_as_it_lies_there():
         assert read == json.loads(place.read_text()) and record.text(read) == place.read_text()
 
 
+def test_a_rate_may_say_when_it_was_pruned_and_in_a_whole_round_only(tmp_path):
+    at = ("curves", "rates", 0, "pruned")
+    pruned = altered(RECORD, at, lambda holder, key: holder.__setitem__(key, 2))
+    assert record.read(put(record.path(NAME, tmp_path), pruned)) == pruned
+    for other in (None, "2", 1.5, True, [2]):
+        damaged = altered(pruned, at, lambda holder, key, other=other: holder.__setitem__(key, other))
+        assert "curves.rates.pruned is not a whole number" in refusal(put(record.path(NAME, tmp_path), damaged))
+
+
 def test_rounds_to_a_target_that_was_not_set_are_refused(tmp_path):
     more = RECORD["result"] | {"rounds_to_target": {"0.97": None, "0.9": 1.5}}
     refusal(put(record.path(NAME, tmp_path), RECORD | {"result": more}))

@@ -131,6 +131,13 @@ def test_a_rate_that_did_not_diverge_then_is_found(name):
     assert standing() == {name}
 
 
+def test_a_rate_that_was_pruned_later_is_no_difference_and_one_that_was_not_pruned_then_is_found(name):
+    forge(name, lambda one: one["curves"]["rates"][0].update(pruned=replay.ROUNDS + 1))
+    assert standing() == set()
+    forge(name, lambda one: one["curves"]["rates"][0].update(pruned=replay.ROUNDS))
+    assert standing() == {name}
+
+
 @pytest.mark.parametrize("key", ["train_loss", "parents"])
 def test_an_average_that_differs_by_the_last_bit_is_found(key):
     (cell,) = artefacts.artefact("averaged").cells

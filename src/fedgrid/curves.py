@@ -6,7 +6,9 @@ prior rounds. We then calculate the number of rounds where the curve crosses the
 interpolation between the discrete points forming the curve." Pure functions of numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -84,3 +86,48 @@ def best_rate(lrs: Sequence[float], curves: Sequence[Sequence[float]]) -> float 
         return None
     first = int(np.flatnonzero(best == best[-1])[0])
     return min(lr for lr, curve in zip(lrs, curves, strict=True) if len(curve) > first and curve[first] == best[-1])
+
+
+@dataclass(frozen=True)
+class Prune:
+    """When a learning rate that cannot win leaves its race: once it has been behind the leader for long enough.
+
+    At an evaluation, a rate's error is 1 − its best accuracy so far. Not its accuracy of the moment, which on non-IID
+    data leaps about and would put the leader itself behind. The leader is the rate of the least error among those that
+    still run: a rate that diverged can win no more, and so drives out none. The leader is never behind, so one rate at
+    least is never pruned. A rate above the leader's begins unsteadily and may yet win; one below it is only slower. So
+    they have a factor each.
+    """
+
+    evaluations: Annotated[int, "how many evaluations in a row a rate must be behind"]
+    smaller: Annotated[
+        float, "a rate below the leader's is behind if its error is more than so many times the leader's"
+    ]
+    larger: Annotated[float, "the same of a rate above the leader's"]
+
+    def bounds(self) -> Iterator[tuple[str, bool, str]]:
+        """Each of its settings, whether its value is allowed, and what is."""
+        yield "evaluations", self.evaluations >= 1, "a whole number from 1"
+        for name in ("smaller", "larger"):
+            yield name, 1 <= getattr(self, name) < np.inf, "a number from 1"
+
+
+def behind(rule: Prune, curves: Sequence[Sequence[float]]) -> np.ndarray:
+    """Whether each rate, of rising ones, is behind at each of its evaluations: bool (rates, points).
+
+    Of equal leaders it is the smallest rate that leads.
+    """
+    error = np.full((len(curves), max(map(len, curves), default=0)), np.inf)
+    for row, curve in zip(error, curves, strict=True):
+        row[: len(curve)] = 1 - np.maximum.accumulate(np.asarray(curve, float))
+    above = np.arange(len(curves))[:, None] > error.argmin(0)
+    return np.isfinite(error) & (error > np.where(above, rule.larger, rule.smaller) * error.min(0))
+
+
+def leaves(rule: Prune, curves: Sequence[Sequence[float]]) -> list[int | None]:
+    """After how many evaluations the rule ends the curve of each rate, of rising ones; None where it never does."""
+    found: list[int | None] = []
+    for row in behind(rule, curves).tolist():
+        windows = (n for n in range(rule.evaluations, len(row) + 1) if all(row[n - rule.evaluations : n]))
+        found.append(next(windows, None))
+    return found

@@ -30,7 +30,8 @@ def examples(campaign: Campaign) -> Iterator[Finding]:
         if held is None or held.digest != said["partition"]:  # said by `partitions`
             continue
         last = one["result"]["rounds"]
-        counted = effort.examples(cell, held, (min(rate["diverged"] or last, last) for rate in one["curves"]["rates"]))
+        ends = (rate["diverged"] or rate.get("pruned") or last for rate in one["curves"]["rates"])
+        counted = effort.examples(cell, held, (min(end, last) for end in ends))
         if said.get("examples") != counted:
             says = f"it says that it was trained on {said.get('examples')} examples; its cohorts have {counted}"
             yield Finding("examples", name, says)

@@ -136,12 +136,19 @@ def source(cell: Cell, records: Mapping[str, Any], layout: Mapping[str, Any], lr
         return Source(cell, path.as_posix(), "", "", {}, (), commands(cell, {}))
     made = records[cell.name]
     facts = {
-        "result": listed(made["result"]),
+        "result": listed(made["result"]) | pruned(made["curves"]),
         "settings": listed(cell.settings),
         "provenance": listed(made["provenance"]),
     }
     curve = tuple(reading(cell, made["curves"], layout, lr).items())
     return Source(cell, path.as_posix(), sha256(path), verified(path), facts, curve, commands(cell, made["provenance"]))
+
+
+def pruned(curves: Mapping[str, Any]) -> dict[str, str]:
+    """The learning rates that left their race because they could not win, and when; nothing where none did."""
+    rates = [rate for rate in curves.get("rates", []) if "pruned" in rate]
+    says = ", ".join(f"{rate['lr']:g} in round {rate['pruned']:,}" for rate in rates)
+    return {"pruned": says} if says else {}
 
 
 def listed(section: Mapping[str, Any]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fedgrid.audit.campaign import Campaign, Finding
 from fedgrid.audit.records import damaged, settings
-from fedgrid.curves import SCHEDULES, best_rate, envelope, rounds_to_target
+from fedgrid.curves import SCHEDULES, best_rate, envelope, leaves, rounds_to_target
 from fedgrid.grid.cells import Cell, Interpolation, Race
 
 Plain = Mapping[str, Any]
@@ -41,6 +41,7 @@ def of_race(cell: Race, curves: Plain) -> dict[str, Any]:
     if tuple(rate["lr"] for rate in curves["rates"]) != cell.lr:
         raise ValueError("its curves are of other learning rates")
     best = envelope(tested)
+    check_pruned(cell, curves)
     ended, last = end(cell, curves, best)
     if last > cell.rounds or not evaluated(cell, curves, last):
         raise ValueError(f"its curves are not evaluated as scheduled up to its end, which by them is {ended}")
@@ -55,23 +56,42 @@ def of_race(cell: Race, curves: Plain) -> dict[str, Any]:
     }
 
 
+def check_pruned(cell: Race, curves: Plain) -> None:
+    """ValueError naming a rate that did not leave its race when the rule of the cell ends it."""
+    rates = curves["rates"]
+    ends = leaves(cell.prune, [rate["test_accuracy"] for rate in rates]) if cell.prune else [None] * len(rates)
+    for rate, n in zip(rates, ends, strict=True):
+        by_rule, said = curves["rounds"][n - 1] if n else None, rate.get("pruned")
+        if said != by_rule:
+            raise ValueError(f"by its curves the rate {rate['lr']:g} is {when(by_rule)}; it says {when(said)}")
+        if said is not None and rate["diverged"] is not None:
+            raise ValueError(f"the rate {rate['lr']:g} is {when(said)}; it says that it diverged, too")
+
+
+def when(t: int | None) -> str:
+    """Whether and when a rate was pruned."""
+    return "never pruned" if t is None else f"pruned in round {t}"
+
+
 def end(cell: Race, curves: Plain, best: Sequence[float] | np.ndarray) -> tuple[str, int]:
     """Why and after which round a race of those curves is over: "target", "diverged" or "horizon"."""
     target = cell.targets[-1] if cell.targets else math.inf
     reached = [t for t, accuracy in zip(curves["rounds"], best, strict=False) if accuracy >= target]
     if reached:
         return "target", reached[0]
-    diverged = [rate["diverged"] for rate in curves["rates"]]
-    return ("horizon", cell.rounds) if None in diverged else ("diverged", max(diverged))
+    left = [rate["diverged"] if rate["diverged"] is not None else rate.get("pruned") for rate in curves["rates"]]
+    return ("horizon", cell.rounds) if None in left else ("diverged", max(left))
 
 
 def evaluated(cell: Race, curves: Plain, last: int) -> bool:
-    """Whether each rate has a value for each round of the schedule up to the last, or to that in which it diverged."""
+    """Whether each rate has a value for each round of the schedule up to the last, or to that in which it left."""
     scheduled = [t for t in range(1, last + 1) if SCHEDULES[cell.evaluate](t)]
-    ends = [math.inf if rate["diverged"] is None else rate["diverged"] for rate in curves["rates"]]
-    seen = [[t for t in scheduled if t < end] for end in ends]
+    diverged, pruned = ([rate.get(why) for rate in curves["rates"]] for why in ("diverged", "pruned"))
+    # in the round that leaves it diverged a rate is not evaluated; it is pruned by an evaluation
+    ends = [p if d is None else d - 1 for d, p in zip(diverged, pruned, strict=True)]
+    seen = [[t for t in scheduled if end is None or t <= end] for end in ends]
     lengths = [len(rate["test_accuracy"]) for rate in curves["rates"]]
-    early = not any(last < end < math.inf for end in ends)
+    early = all(t is None or t <= last for t in [*diverged, *pruned])
     return early and lengths == [*map(len, seen)] and curves["rounds"] == max(seen, key=len)
 
 

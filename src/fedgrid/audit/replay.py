@@ -202,10 +202,11 @@ def head(cell: Cell, curves: Curves, last: int) -> dict[str, Any]:
     rates: list[dict[str, Any]] = [
         {key: kept[:n] if isinstance(kept, list) else kept for key, kept in rate.items()} for rate in curves["rates"]
     ]
-    return {
-        "rounds": curves["rounds"][:n],
-        "rates": [rate | {"diverged": early(rate["diverged"], last)} for rate in rates],
-    }
+    for rate in rates:
+        rate["diverged"] = early(rate["diverged"], last)
+        if early(rate.get("pruned"), last) is None:
+            rate.pop("pruned", None)
+    return {"rounds": curves["rounds"][:n], "rates": rates}
 
 
 def early(t: int | None, last: int) -> int | None:

@@ -5,17 +5,17 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 from fedgrid.algorithms import ALGORITHMS, MESSAGES, FedAvg, Transformation
 from fedgrid.algorithms.batches import DECAYS, SHUFFLES
 from fedgrid.algorithms.cohorts import ROUNDINGS
-from fedgrid.curves import SCHEDULES
+from fedgrid.curves import SCHEDULES, Prune
 from fedgrid.engine.model import Model
 from fedgrid.engine.precision import PRECISIONS
-from fedgrid.grid.choices import chosen, flag, number, plain, tag, whole
+from fedgrid.grid.choices import chosen, filled, flag, number, plain, tag, whole
 from fedgrid.partitions import PARTITIONS, Division
 from fedgrid.registry import Registry
 from fedgrid.tasks import TASKS
@@ -146,6 +146,9 @@ class Race(Cell):
     )
     decay: Annotated[float, "factor by which the learning rates decay"] = field(default=1.0, metadata=LATER)
     decay_per: Annotated[str, "after each pass over the data, or each round"] = field(default="epoch", metadata=LATER)
+    prune: Annotated[Prune | None, "when a learning rate that cannot win leaves the race; `null` is never"] = field(
+        default=None, metadata=LATER
+    )
 
     def bounds(self) -> Iterator[tuple[str, bool, str]]:
         """Each setting's name, whether its value is allowed, and what is."""
@@ -156,6 +159,8 @@ class Race(Cell):
         yield from self.algorithm.bounds(self)
         for link in self.message:
             yield from link.bounds()
+        for name, holds, wanted in self.prune.bounds() if self.prune else ():
+            yield f"prune.{name}", holds, wanted
         yield "targets", all(0 < a < 1 for a in self.targets), "accuracies between 0 and 1"
         yield "targets", sorted(set(self.targets)) == list(self.targets), "rising, none twice"
 
@@ -163,10 +168,13 @@ class Race(Cell):
     def label(self) -> str:
         """The point of the grid."""
         own = [] if self.algorithm == FedAvg() else [tag(ALGORITHMS, self.algorithm)]
-        return "-".join([*own, self.algorithm.label(self), *(tag(MESSAGES, link) for link in self.message)])
+        sent, pruned = (tag(MESSAGES, link) for link in self.message), ["pruned"] if self.prune else []
+        return "-".join([*own, self.algorithm.label(self), *sent, *pruned])
 
     def own(self, name: str) -> Any:
-        """The value of a setting of its algorithm's own, or of a link of its chain; None where none has that name."""
+        """The value of a setting of its algorithm, of a link of its chain or of its pruning; None where none has it."""
+        if name.startswith("prune."):
+            return getattr(self.prune, name.removeprefix("prune."))
         return next((getattr(one, name) for one in (self.algorithm, *self.message) if hasattr(one, name)), None)
 
 
@@ -217,6 +225,7 @@ READ: dict[str, Callable[[Any], Any]] = {
     "algorithm": lambda value: chosen(ALGORITHMS, value),
     "partition": lambda value: chosen(PARTITIONS, value),
     "message": lambda chain: tuple(chosen(MESSAGES, link) for link in listed("message", chain)),
+    "prune": lambda value: None if value is None else filled("prune", Prune, value),
     "B": number,
     "C": number,
     "decay": number,
@@ -236,6 +245,8 @@ def listed(name: str, value: Any) -> list[Any]:
 
 def as_json(name: str, value: Any) -> Any:
     """The value of a setting as JSON has it."""
+    if isinstance(value, Prune):
+        return asdict(value)
     if name in NESTED:
         return [plain(NESTED[name], one) for one in value] if isinstance(value, tuple) else plain(NESTED[name], value)
     return list(value) if isinstance(value, tuple) else value

@@ -51,6 +51,15 @@ def chosen(registry: Registry[type[Choice]], value: Any) -> Choice:
     return registry[name](**values(name, registry[name], own))
 
 
+def filled(name: str, kind: type[Choice], value: Any) -> Choice:
+    """The settings that the mapping of a params file under that name means; ValueError naming what is wrong with it."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} is {value!r}; it is a mapping of {', '.join(one.name for one in fields(kind))}")  # type: ignore[arg-type]
+    if fault := next(faults(kind, value), None):
+        raise ValueError(f"{name}: {fault}")
+    return kind(**values(name, kind, value))
+
+
 def faults(kind: type[Any], own: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with a choice's class, or with the settings that it is given; each presupposes those before it."""
     if not is_dataclass(kind):

@@ -8,6 +8,7 @@ from fedgrid.tasks.datasets.corpora import READERS
 
 LABELS = {
     "inf": "∞",
+    "None": "none",
     "mnist_2nn": "MNIST 2NN",
     "mnist_cnn": "MNIST CNN",
     "cifar": "CIFAR-10",

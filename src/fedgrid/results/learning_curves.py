@@ -2,7 +2,7 @@
 
 Cells that differ in their seed alone are repeats of one experiment: a line is their mean, its band goes from the least
 to the greatest of them. Both are over the points that all repeats have, so they end where the first of them ended, at
-its target or diverged: beyond it, the mean would jump and speak of the remaining repeats alone.
+its target, diverged or pruned: beyond it, the mean would jump and speak of the remaining repeats alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from fedgrid.results.labels import label
 
 ORDER = ("C", "E", "B")  # named before other settings
 # Settings that tune an experiment, or end it: they name a line only where nothing else does.
-TUNED = ("lr", "decay", "rounds", "targets", "evaluate", "train_loss")
+TUNED = ("lr", "decay", "rounds", "targets", "evaluate", "train_loss", "prune")
 PLAIN = ("task", "partition", "algorithm", "message")  # whose values say what they are
 WORDS = {
     ("shared_start", False): "independent",
@@ -91,12 +91,12 @@ def reading(
     monotone = layout["y"] == "test_accuracy" if lr is None else layout.get("monotone", False)
     ys = envelope(rates).tolist() if monotone else least(rates)
     per_round, every = gradients(cell) if layout["x"] == "gradients" else 1, layout.get("every", 1)
-    seen = zip(curves["rounds"], ys, strict=False)  # a rate that diverged has fewer
+    seen = zip(curves["rounds"], ys, strict=False)  # a rate that diverged or was pruned has fewer
     return {t * per_round: y for t, y in seen if t % every == 0 and y is not None}
 
 
 def least(curves: Sequence[Sequence[float | None]]) -> Sequence[float | None]:
-    """The curve whose last loss is least, among those that were not cut short by divergence; ties: the first."""
+    """The curve whose last loss is least, among those that ran to the end; ties: the first."""
     return min(curves, key=lambda curve: (-len(curve), *((y is None, y) for y in curve[-1:])), default=[])
 
 
@@ -137,7 +137,7 @@ def telling(peers: Sequence[Cell]) -> list[str]:
 
 def value(cell: Cell, name: str) -> Any:
     """A setting of the cell, one that nests by its label: lines are ordered by such values."""
-    return label(cell.settings[name]) if name in NESTED else getattr(cell, name)
+    return label(cell.settings[name]) if name in (*NESTED, "prune") else getattr(cell, name)
 
 
 def algorithm(cell: Cell) -> FedAvg:
@@ -160,6 +160,8 @@ def said(name: str, value: Any) -> str:
     """A setting and its value in a legend."""
     if name in PLAIN:
         return label(value)
+    if name == "prune":
+        return f"pruned: {label(value)}"
     if (name, value) in WORDS:
         return WORDS[name, value]
     values = value if isinstance(value, tuple) else (value,)

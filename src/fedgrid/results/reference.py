@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from fedgrid.algorithms import ALGORITHMS, MESSAGES
-from fedgrid.curves import SCHEDULES
+from fedgrid.curves import SCHEDULES, Prune
 from fedgrid.grid import schemas
 from fedgrid.grid.cells import CHOICES, KINDS, as_json, cell
 from fedgrid.partitions import PARTITIONS
@@ -50,6 +50,7 @@ def made(schema: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     race = settings("race")
     yield "settings", shown(race)
     yield "interpolation", shown([row for row in settings("interpolation") if row not in race])
+    yield "prune", pruning()
     yield "task", tasks()
     for name, choices in TABLES.items():
         yield name, listed(name, choices)
@@ -108,6 +109,8 @@ def settings(kind: str) -> list[list[str]]:
 
 def allowed(name: str, bound: str | None) -> str:
     """What a setting may be."""
+    if name == "prune":
+        return f"[a mapping](#{name})"
     if name == "task" or name in TABLES:
         return f"[one of these](#{name})" if name != "message" else f"[a list of these](#{name})"
     if name in CHOICES:
@@ -118,6 +121,12 @@ def allowed(name: str, bound: str | None) -> str:
 def shown(rows: list[list[str]]) -> str:
     """Settings as a table."""
     return grid(["setting", "what it is", "value", "if left out"], rows)
+
+
+def pruning() -> str:
+    """The settings of `prune`."""
+    hints, bounds = get_type_hints(Prune, include_extras=True), Prune(1, 1, 1).bounds()
+    return shown([[code(name), hints[name].__metadata__[0], wanted, "needed"] for name, _, wanted in bounds])
 
 
 def tasks() -> str:

@@ -282,6 +282,6 @@ def effort(seconds: float, examples: int) -> dict[str, Any]:
 
 
 def finite(rate: dict[str, Any]) -> dict[str, Any]:
-    """The rate with null for a loss that overflowed: JSON has no infinity."""
+    """The rate with null for a loss that overflowed, for JSON has no infinity; `pruned` only of one that was."""
     losses = {key: [x if np.isfinite(x) else None for x in rate[key]] for key in ("test_loss", "train_loss")}
-    return rate | losses
+    return {key: value for key, value in rate.items() if (key, value) != ("pruned", None)} | losses

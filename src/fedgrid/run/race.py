@@ -1,7 +1,8 @@
 """A cell → its curves: all its learning rates in lockstep through the same cohorts and the same batches.
 
 The race ends when the envelope over the rates has crossed the last target, at the horizon, or when every rate has
-diverged. A race is a function of the cell, the data and the partition alone: no function here reads a file or a clock.
+diverged. A rate that cannot win leaves it before, where its cell says when (`prune`). A race is a function of the cell,
+the data and the partition alone: no function here reads a file or a clock.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fedgrid.algorithms.batches import DECAYS
-from fedgrid.curves import SCHEDULES, best_rate, envelope, rounds_to_target
+from fedgrid.curves import SCHEDULES, Prune, best_rate, envelope, leaves, rounds_to_target
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples
 from fedgrid.engine.federation import Federation
@@ -41,6 +42,7 @@ class Rate:
     train_loss: tuple[float, ...] = ()
     weights: tuple[str, ...] = ()  # their digests: whoever trains again can prove each round by itself
     diverged: int | None = None  # the round after which its weights were not finite
+    pruned: int | None = None  # the round after whose evaluation it left the race
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def laps(
             seen = evaluate(cell.model, lap.w, test, dtype, workers)
             train_loss = evaluate(cell.model, lap.w, train, dtype, workers)[1] if cell.train_loss else None
             lap = observe(lap, *seen, train_loss)
+            lap = drop_pruned(cell.prune, lap) if cell.prune else lap
         yield lap
 
 
@@ -112,16 +115,27 @@ def one_round(federation: Federation, lap: Lap, decayed: float) -> Lap:
 
 
 def drop_diverged(lap: Lap) -> Lap:
-    """The race without the rates whose weights are no longer finite; their curves stay as they are."""
-    finite = torch.isfinite(lap.w).all(1).tolist()
-    if all(finite):
+    """The race without the rates whose weights are no longer finite."""
+    return without(lap, torch.isfinite(lap.w).all(1).tolist(), "diverged")
+
+
+def drop_pruned(rule: Prune, lap: Lap) -> Lap:
+    """The race, just evaluated, without the rates that the rule ends."""
+    ends = leaves(rule, [rate.test_accuracy for rate in lap.rates])
+    return without(lap, [ends[i] is None for i in lap.running], "pruned")
+
+
+def without(lap: Lap, stay: list[bool], why: str) -> Lap:
+    """The race with those of its running rates that stay; the others' curves remain, and say in which round and why."""
+    if all(stay):
         return lap
     rates = list(lap.rates)
-    for i, alive in zip(lap.running, finite, strict=True):
-        if not alive:
-            rates[i] = replace(rates[i], diverged=lap.t)
-    running = tuple(i for i, alive in zip(lap.running, finite, strict=True) if alive)
-    some = torch.tensor(finite, device=lap.w.device)
+    stopped: dict[str, Any] = {why: lap.t}
+    for i, stays in zip(lap.running, stay, strict=True):
+        if not stays:
+            rates[i] = replace(rates[i], **stopped)
+    running = tuple(i for i, stays in zip(lap.running, stay, strict=True) if stays)
+    some = torch.tensor(stay, device=lap.w.device)
     return replace(lap, w=lap.w[some], states=lap.states.of_rates(some), rates=tuple(rates), running=running)
 
 

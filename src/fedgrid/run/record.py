@@ -28,6 +28,7 @@ KINDS: dict[str, Callable[[Any], bool]] = {
 }
 OR_NULL = " or null"
 # What records hold, as far as anybody reads it: a mapping by its keys, a list by its one element, else a kind of value.
+# A key that ends in ? may be missing.
 COMMON = {
     "schema": "a whole number",
     "name": "text",
@@ -46,6 +47,7 @@ RATE = {
     "test_loss": ["a number or null"],
     "train_loss": ["a number or null"],
     "diverged": "a whole number or null",
+    "pruned?": "a whole number",
 }
 RACE = {
     "settings": {"targets": ["a number"], "rounds": "a whole number", "train_loss": "true or false"},
@@ -140,9 +142,13 @@ def unlike(value: Any, form: Any, at: str = "") -> Iterator[str]:
         if not isinstance(value, dict):
             yield f"its {at} is no mapping"
             return
-        for key, inner in form.items():
+        for named, inner in form.items():
+            key = named.removesuffix("?")
             below = f"{at}.{key}".lstrip(".")
-            yield from unlike(value[key], inner, below) if key in value else [f"it lacks {below}"]
+            if key in value:
+                yield from unlike(value[key], inner, below)
+            elif key == named:
+                yield f"it lacks {below}"
     elif isinstance(form, list):
         if not isinstance(value, list):
             yield f"its {at} is no list"

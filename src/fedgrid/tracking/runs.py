@@ -51,7 +51,8 @@ def runs_of_rates(made: Mapping[str, Any], parent: str) -> list[LoggedRun]:
     for rate in made["curves"].get("rates", ()):
         curves = {key: value for key, value in rate.items() if isinstance(value, list) and key != "weights"}
         points = by_round(curves, made["curves"]["rounds"])
-        tags = {"level": "rate", "cell": made["name"], "mlflow.parentRunId": parent, "diverged": rate["diverged"]}
+        stopped = {why: rate.get(why) for why in ("diverged", "pruned")}
+        tags = {"level": "rate", "cell": made["name"], "mlflow.parentRunId": parent} | stopped
         runs.append(LoggedRun(f"lr {rate['lr']:g}", made["settings"] | {"lr": rate["lr"]}, tags, points))
     return runs
 
