@@ -126,7 +126,7 @@ def faults(cell: Race, lap: race.Lap) -> Iterator[str]:
 
 def runs(rate: race.Rate) -> bool:
     """Whether the rate has neither diverged nor left the race."""
-    return rate.diverged is None
+    return rate.diverged is None and rate.pruned is None
 
 
 def tuples(plain: dict[str, Any]) -> dict[str, Any]:
