@@ -136,8 +136,11 @@ def test_the_good_path_says_what_it_made_and_makes_it(walked):
     assert said["run"].out.splitlines() == records
     assert {*said["table"].out.splitlines(), *said["figure"].out.splitlines()} == MADE
     assert re.search(r"^audit: 2 records, \d+ checks, 0 findings, \d notes$", said["audit"].out, re.MULTILINE)
-    assert {done.err for verb, done in said.items()} == {""}
+    assert {done.err for verb, done in said.items() if verb != "run"} == {""}
+    unsigned = "its statement is unsigned; `python -m fedgrid key` makes a key"
+    assert said["run"].err.splitlines() == [f"{one}: {unsigned}" for one in records]
     assert set(state(folder)) == {
+        *(one.replace("cells", "statements") for one in records),
         "README.md",
         "docs/deviations.md",
         *(f"params/{name}.yaml" for name in ("small", "paper", "datasets")),
