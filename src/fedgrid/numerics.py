@@ -9,9 +9,11 @@ No function here imports PyTorch or numpy.
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 NATIVE, PORTABLE = NUMERICS = ("native", "portable")
@@ -25,12 +27,23 @@ TOLD = {
     "OPENBLAS_NUM_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "",
 }
+INSTRUCTIONS = {"avx2", "fma"}  # as Linux calls them
+CPUINFO = Path("/proc/cpuinfo")
 FAMILIES = ("ATEN_", "ONEDNN_", "DNNL_", "MKL_", "OPENBLAS_", "NPY_", "GLIBC_TUNABLES")
 
 
 def environment() -> dict[str, str]:
     """The environment of a portable process: this one's, without what it says to the libraries that compute."""
     return {key: value for key, value in os.environ.items() if not key.startswith(FAMILIES)} | TOLD
+
+
+def check(cpuinfo: Path = CPUINFO, machine: str = platform.machine()) -> None:
+    """ValueError where this machine cannot give the portable bits: the libraries would be told what it has not."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    if machine != "x86_64" or not INSTRUCTIONS <= set(flags):
+        has = "not Linux" if not lines else "without AVX2"
+        raise ValueError(f"numerics: portable needs Linux on an x86-64 processor with AVX2; here is {machine}, {has}")
 
 
 def here(numerics: str) -> bool:
@@ -40,6 +53,7 @@ def here(numerics: str) -> bool:
 
 def become(numerics: str, arguments: Sequence[str]) -> NoReturn:
     """Goes on as `python -m arguments` in a process that can compute a cell of those numerics; its number stays."""
+    check()
     assert numerics == PORTABLE
     sys.stdout.flush()
     sys.stderr.flush()
@@ -51,6 +65,7 @@ def elsewhere(numerics: str, module: str, function: str, *arguments: Any) -> Any
 
     Arguments and result are plain JSON values. ValueError where it ends with an error.
     """
+    check()
     assert numerics == PORTABLE
     does = f"import json, sys; from {module} import {function}; print(json.dumps({function}(*json.load(sys.stdin))))"
     asked = json.dumps(arguments)

@@ -6,7 +6,6 @@ the first with AVX2: so neither the instruction set at hand nor the size of a ca
 """
 
 import ctypes
-import platform
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedgrid.numerics import CORE, PORTABLE, here
+from fedgrid.numerics import CORE, PORTABLE, check, here
 
 FLOAT = 4  # bytes
 ROWS_FIRST, AS_IS, TRANSPOSED = 101, 111, 112  # as BLAS numbers them
@@ -51,9 +50,9 @@ def portable() -> torch.library.Library:
     """
     if not here(PORTABLE):
         raise ValueError(f"{NEEDS} a process that began with it; run its cells by `python -m fedgrid run`")
-    capability = torch.backends.cpu.get_cpu_capability()
-    if platform.machine().lower() not in ("x86_64", "amd64") or capability != INSTRUCTIONS:
-        raise ValueError(f"{NEEDS} an x86-64 processor with AVX2; this is {platform.machine()} with {capability}")
+    check()
+    if (capability := torch.backends.cpu.get_cpu_capability()) != INSTRUCTIONS:
+        raise ValueError(f"{NEEDS} PyTorch's kernels of {INSTRUCTIONS}, and this process has those of {capability}")
     openblas()
     ours = torch.library.Library("aten", "IMPL")
     with warnings.catch_warnings():

@@ -60,9 +60,9 @@ class Cell:
     scaling: Annotated[str, "the pixels of grey images"] = "unit"
     shuffle: Annotated[str, "a client's examples, before each of its epochs or once a round"] = "every_epoch"
     precision: Annotated[str, "of matrix products; `tf32` needs a GPU"] = field(default="float32", metadata=LATER)
-    numerics: Annotated[
-        str, "which kernels compute: this processor's best, or those whose bits are the same on any x86-64"
-    ] = field(default=NATIVE, metadata=LATER)
+    numerics: Annotated[str, "kernels: this processor's best, or the same bits on any with AVX2"] = field(
+        default=NATIVE, metadata=LATER
+    )
     lrn: Annotated[bool, "the CIFAR-10 model's local response normalisation"] = field(default=True, metadata=LATER)
     l2: Annotated[bool, "the CIFAR-10 model's L2 penalty"] = field(default=True, metadata=LATER)
 
