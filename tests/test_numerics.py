@@ -1,6 +1,6 @@
 """Portable numbers have the same bits everywhere: on this machine whatever its shell says, and those of other machines.
 
-The digests below were the same on a Zen 3 and on it as twelve other processors of Intel and AMD, with and without
+The digests below were the same on a Zen 3 and on it as ten other processors of Intel and AMD, with and without
 AVX-512 and AMX, with caches of other sizes (docs/performance.md says how).
 """
 
@@ -119,7 +119,8 @@ def test_one_command_runs_cells_of_both_numerics(cells):
     made = {kind: record.read(record.path(one.name)) for kind, one in cells.items()}
     assert made["portable"]["settings"]["numerics"] == "portable" and "numerics" not in made["native"]["settings"]
     assert made["portable"]["provenance"]["hardware"]["instructions"] == "AVX2"
-    assert made["native"]["curves"] != made["portable"]["curves"]
+    native, portable = (one["curves"]["rates"][0]["test_loss"] for one in (made["native"], made["portable"]))
+    assert native != portable and native == pytest.approx(portable, rel=1e-4)
 
 
 @avx2
