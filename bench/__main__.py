@@ -15,6 +15,7 @@ import torch
 from tabulate import tabulate
 
 from bench.rounds import CPU, GPU, measure
+from fedgrid.numerics import NATIVE, NUMERICS, become, here
 
 COLUMNS = {
     "model": "model",
@@ -44,14 +45,17 @@ def main() -> None:
     """Measures each workload in a process of its own, prints the table and writes the file."""
     parser = argparse.ArgumentParser(prog="bench", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as data, too")
+    parser.add_argument("--numerics", choices=NUMERICS, default=NATIVE, help="of all workloads")
     asked = parser.parse_args()
+    if not here(asked.numerics):
+        become(asked.numerics, ["bench", *sys.argv[1:]])
     todo = [(work, torch.device("cpu")) for work in CPU]
     if torch.cuda.is_available():
         todo += [(work, torch.device("cuda")) for work in GPU]
     measured = []
     for work, device in todo:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
-            measured.append(alone.submit(measure, work, device).result())
+            measured.append(alone.submit(measure, work, device, numerics=asked.numerics).result())
         print(f"{len(measured)} of {len(todo)} measured", file=sys.stderr)
     print(tabulate([row(one) for one in measured], list(COLUMNS.values()), "github", disable_numparse=True))
     if asked.json:

@@ -18,12 +18,14 @@ import torch
 
 from bench import loops
 from fedgrid import partitions
+from fedgrid.engine import products
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples
 from fedgrid.engine.federation import Federation
 from fedgrid.engine.model import Model
 from fedgrid.engine.states import States
 from fedgrid.engine.workers import spread
+from fedgrid.numerics import NATIVE, PORTABLE
 from fedgrid.partitions import PARTITIONS
 from fedgrid.rng import stream
 from fedgrid.run import provenance
@@ -79,9 +81,11 @@ GPU = [
 ]
 
 
-def measure(work: Workload, device: torch.device, turns: int = TURNS) -> dict[str, Any]:
+def measure(work: Workload, device: torch.device, turns: int = TURNS, numerics: str = NATIVE) -> dict[str, Any]:
     """The row of that workload; times are the least over the turns."""
     torch.set_num_threads(1)
+    if numerics == PORTABLE:
+        products.portable()
     model, rng = MODELS[work.model], stream(0, "bench")
     data = examples(model, work.each * min(work.clients, 100), rng, device)
     kind = "population" if work.clients > 100 else "iid"

@@ -219,6 +219,7 @@ OTHER = {
     "evaluate": "every_round",
     "train_loss": True,
     "precision": "bf16",
+    "numerics": "portable",
     "lrn": False,
     "l2": False,
     "decay": 0.99,

@@ -433,6 +433,12 @@ def test_a_race_is_the_same_if_cell_sources_data_partition_and_torch_are(laid_ou
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "0.0")
         others.append(job.identity(one, data, drawn))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "none")
+        others.append(job.identity(one, data, drawn))
+        portable = cell(PLAIN | {"numerics": "portable"})
+        elsewhere = job.identity(portable, data, drawn)
+    assert elsewhere == job.identity(portable, data, drawn)  # whatever the processor
     for source in ("rng", "algorithms.fedavg", "run.race", "engine.layers", "tasks.datasets.digits"):
         for n, more in enumerate(("# a comment\n", "ANOTHER = 1\n")):
             edited, name = tmp_path / f"{source}{n}.py", f"fedgrid.{source}"
@@ -466,7 +472,7 @@ def test_a_race_goes_on_from_its_own_checkpoint(laid_out, run, undisturbed, tmp_
     assert outcome(run(settings)) != outcome(undisturbed["fedavg"])
 
 
-@pytest.mark.parametrize("key", ["name", "engine", "data", "partition", "torch", "device"])
+@pytest.mark.parametrize("key", ["name", "engine", "data", "partition", "torch", "device", "instruction set"])
 def test_a_checkpoint_of_another_race_is_not_used(laid_out, run, undisturbed, tmp_path, capsys, key):
     settings = DISTURBED["fedavg"]
     path = save(laid_out, settings, tmp_path, poisoned(laid_out, settings, 5), **{key: "another"})

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedgrid import numerics
 from fedgrid.grid import artefacts
 from fedgrid.grid.artefacts import Artefact
 from fedgrid.run import record
@@ -78,8 +79,15 @@ def run(names: list[str]) -> None:
     from fedgrid.run import job
 
     cells = artefacts.all_cells()
-    for cell in [artefacts.known(name, cells, "cell") for name in names]:
-        print(job.settle(cell))
+    asked = [artefacts.known(name, cells, "cell") for name in names]
+    portable = [cell.name for cell in asked if cell.numerics == numerics.PORTABLE]
+    for cell in asked:
+        if cell.name not in portable:
+            print(job.settle(cell))
+    if portable and not numerics.here(numerics.PORTABLE):
+        numerics.become(numerics.PORTABLE, ["fedgrid", "run", *portable])
+    for name in portable:
+        print(job.settle(cells[name]))
 
 
 def key(names: list[str]) -> None:

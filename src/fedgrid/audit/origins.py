@@ -27,7 +27,9 @@ ORIGINS = {
     "processor": ("hardware", "processor"),
     "instructions": ("hardware", "instructions"),
 }
-MACHINE = ("torch", "device", "processor", "instructions")  # of these: with the same, an engine gives the same bits
+# Of these, what decides the bits that an engine gives: of native numbers, and of portable ones.
+MACHINE = ("torch", "device", "processor", "instructions")
+PORTABLE_MACHINE = ("torch", "numpy", "device")
 
 
 def contradictory(campaign: Campaign) -> Iterator[Finding]:
@@ -147,9 +149,9 @@ def by_other_engines(campaign: Campaign) -> Iterator[Finding]:
                 yield Finding("origin", name, says)
 
 
-def machine(made: Any) -> dict[str, str]:
+def machine(made: Any, among: Iterable[str] = MACHINE) -> dict[str, str]:
     """What of a provenance decides bits beside the engine."""
-    return {what: said(made, ORIGINS[what]) for what in MACHINE}
+    return {what: said(made, ORIGINS[what]) for what in among}
 
 
 def commits(campaign: Campaign) -> Iterator[Finding]:

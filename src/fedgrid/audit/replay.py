@@ -15,7 +15,7 @@ nearest to divergence, by 0.09 and 16 %.
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from itertools import count, islice
@@ -23,10 +23,12 @@ from typing import Any
 
 import torch
 
-from fedgrid import files
+from fedgrid import files, numerics
 from fedgrid.audit import Campaign, Finding, manifest
-from fedgrid.audit.origins import machine
+from fedgrid.audit.origins import MACHINE, PORTABLE_MACHINE, machine
 from fedgrid.curves import SCHEDULES, best_rate
+from fedgrid.engine import products
+from fedgrid.grid import artefacts
 from fedgrid.grid.cells import Cell, Interpolation, Race
 from fedgrid.grid.plan import examples_per_round, training_examples
 from fedgrid.results import replays
@@ -164,6 +166,19 @@ def proven(curves: Curves, found: Curves) -> int | None:
 
 def again(cell: Cell, last: int) -> dict[str, Any]:
     """The curves of the cell's first rounds, as a record holds them; of averages, those at both ends of θ."""
+    if cell.numerics == numerics.PORTABLE:
+        return numerics.elsewhere(cell.numerics, __name__, "portably", cell.name, last)
+    return trained(cell, last)
+
+
+def portably(name: str, last: int) -> dict[str, Any]:
+    """The same of the portable cell of that name, by a process that was started for it."""
+    products.portable()
+    return trained(artefacts.all_cells()[name], last)
+
+
+def trained(cell: Cell, last: int) -> dict[str, Any]:
+    """The same, by this process as it is."""
     torch.set_num_threads(1)
     data = load_data(cell.dataset)
     drawn = job.partition_of(cell, data)
@@ -183,14 +198,16 @@ def again(cell: Cell, last: int) -> dict[str, Any]:
 def elsewhere(cell: Cell, made: Mapping[str, Any]) -> list[str]:
     """What decides the bits and is not as it was when a record of that provenance was made."""
     engine = ["engine"] if made["engine"] != sources.digest(cell) else []
-    then, now = machine(made), machine_here(cell)
+    among = PORTABLE_MACHINE if cell.numerics == numerics.PORTABLE else MACHINE
+    then, now = machine(made, among), machine_here(cell, among)
     return [*engine, *(what for what in now if then[what] != now[what])]
 
 
-def machine_here(cell: Cell) -> dict[str, str]:
+def machine_here(cell: Cell, among: Iterable[str] = MACHINE) -> dict[str, str]:
     """The machine that the cell would be run on, as `machine` reads one off a provenance."""
     hardware = provenance.hardware(job.device(cell), job.workers(cell))
-    return machine({"libraries": provenance.libraries(), "hardware": hardware})
+    portable = {"instructions": products.INSTRUCTIONS} if cell.numerics == numerics.PORTABLE else {}
+    return machine({"libraries": provenance.libraries(), "hardware": hardware | portable}, among)
 
 
 def head(cell: Cell, curves: Curves, last: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from fedgrid.curves import SCHEDULES, Prune
 from fedgrid.engine.model import Model
 from fedgrid.engine.precision import PRECISIONS
 from fedgrid.grid.choices import chosen, filled, flag, number, plain, tag, whole
+from fedgrid.numerics import NATIVE, NUMERICS
 from fedgrid.partitions import PARTITIONS, Division
 from fedgrid.registry import Registry
 from fedgrid.tasks import TASKS
@@ -31,6 +32,7 @@ CHOICES: dict[str, Any] = {
     "rounding": ROUNDINGS,
     "evaluate": SCHEDULES,
     "precision": PRECISIONS,
+    "numerics": NUMERICS,
     "decay_per": DECAYS,
 }
 # Settings that nest, and the registries that they are chosen from.
@@ -58,6 +60,9 @@ class Cell:
     scaling: Annotated[str, "the pixels of grey images"] = "unit"
     shuffle: Annotated[str, "a client's examples, before each of its epochs or once a round"] = "every_epoch"
     precision: Annotated[str, "of matrix products; `tf32` needs a GPU"] = field(default="float32", metadata=LATER)
+    numerics: Annotated[str, "kernels: this processor's best, or the same bits on any with AVX2"] = field(
+        default=NATIVE, metadata=LATER
+    )
     lrn: Annotated[bool, "the CIFAR-10 model's local response normalisation"] = field(default=True, metadata=LATER)
     l2: Annotated[bool, "the CIFAR-10 model's L2 penalty"] = field(default=True, metadata=LATER)
 
@@ -82,6 +87,8 @@ class Cell:
         yield "task", self.dataset in DATASETS, f"of a dataset that is registered; {self.dataset} is not"
         yield "init", self.init in inits(self.model), f"{' or '.join(inits(self.model))} for the model of {self.task}"
         yield "seed", self.seed >= 0, "a whole number from 0"
+        exact = self.numerics == NATIVE or self.precision == "float32"
+        yield "precision", exact, f"float32 where numerics is {self.numerics}"
         model, has_none = TASKS[self.task].model, "true where the task's model has no"
         yield "lrn", self.lrn or model.variant(False, True) != model, f"{has_none} local response normalisation"
         yield "l2", self.l2 or model.variant(True, False) != model, f"{has_none} L2 penalty"

@@ -15,8 +15,10 @@ import torch
 
 from fedgrid import files, partitions
 from fedgrid.curves import best_rate, envelope
+from fedgrid.engine import products
 from fedgrid.engine.precision import PRECISIONS
 from fedgrid.grid.cells import Cell, Interpolation, Race
+from fedgrid.numerics import PORTABLE
 from fedgrid.partitions import Division, Partition
 from fedgrid.rng import stream
 from fedgrid.run import checkpoint, interpolation, keys, locks, provenance, race, record, sources, statements
@@ -89,8 +91,10 @@ def partition_of(cell: Cell, dataset: Dataset, folder: Path = PARTITIONS) -> Par
 def device(cell: Cell) -> torch.device:
     """Where the cell is computed: on a GPU if this process sees one. ValueError where the cell's precision needs one.
 
-    CUDA_VISIBLE_DEVICES decides which one, and hides all if it is empty.
+    CUDA_VISIBLE_DEVICES decides which one, and hides all if it is empty. Portable numbers are a CPU's.
     """
+    if cell.numerics == PORTABLE:
+        return race.CPU
     if torch.cuda.is_available():
         _, products = PRECISIONS[cell.precision]
         torch.backends.cuda.matmul.fp32_precision = products
@@ -125,7 +129,15 @@ def identity(cell: Cell, dataset: Dataset, drawn: Partition) -> dict[str, str]:
         "partition": drawn.digest,
         "torch": torch.__version__,
         "device": provenance.device_name(device(cell)),
-    }
+    } | instructions(cell)
+
+
+def instructions(cell: Cell) -> dict[str, str]:
+    """The kernels that a CPU sums by; a GPU has them by its name."""
+    if device(cell) != race.CPU:
+        return {}
+    portable = f"portable, numpy {np.__version__}"
+    return {"instruction set": portable if cell.numerics == PORTABLE else torch.backends.cpu.get_cpu_capability()}
 
 
 @contextmanager
@@ -185,6 +197,8 @@ def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints:
     The same call later resumes there.
     """
     torch.set_num_threads(1)  # within an operation: there, threads would wait for one another
+    if cell.numerics == PORTABLE:
+        products.portable()
     here = provenance.hardware(device(cell), workers(cell))
     dataset = load_data(cell.dataset, raw)
     TASKS[cell.task].check(dataset)

@@ -13,7 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fedgrid.engine import products
 from fedgrid.grid.cells import Cell, Interpolation, Race
+from fedgrid.numerics import PORTABLE
 from fedgrid.run import interpolation, race
 from fedgrid.run.syntax import Form, Import, form
 from fedgrid.tasks import TASKS, initial
@@ -22,7 +24,7 @@ from fedgrid.tasks.initial import INITS
 
 PACKAGE = "fedgrid"
 # What counts of this package, with all that lies below. The rest moves no number: settings stand in the record.
-FLOORS = ("rng", "curves", "algorithms", "partitions", "engine", "tasks", "run.race", "run.interpolation")
+FLOORS = ("rng", "numerics", "curves", "algorithms", "partitions", "engine", "tasks", "run.race", "run.interpolation")
 ASIDE = ("tasks.fetch", "tasks.datasets.declaration")
 
 
@@ -34,6 +36,7 @@ def roots(cell: Cell) -> Iterator[Any]:
     yield from (cell.algorithm, *cell.message) if isinstance(cell, Race) else ()
     yield from cell.model.parts
     yield INITS.get(cell.init, initial)
+    yield from [products] if cell.numerics == PORTABLE else []
 
 
 def digest(cell: Cell) -> str:
