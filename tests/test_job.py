@@ -251,7 +251,7 @@ def test_a_pruned_race_is_the_whole_one_less_what_its_rates_had_still_to_train(r
     ends = by_hand([rate["test_accuracy"] for rate in whole["curves"]["rates"]])
     assert ends == [4, 4, 6, None, 6, None] == [rate.get("pruned") for rate in pruned["curves"]["rates"]]
     for end, rate, cut in zip(ends, whole["curves"]["rates"], pruned["curves"]["rates"], strict=True):
-        exact = {key: rate[key][:end] for key in ("test_accuracy", "train_loss")}
+        exact = {key: rate[key][:end] for key in ("test_accuracy", "train_loss", "weights")}
         near = {"test_loss": pytest.approx(rate["test_loss"][:end], rel=1e-6)}
         assert cut == rate | exact | near | ({"pruned": end} if end else {})
     assert pruned["result"] == whole["result"] and whole["result"]["ended"] == "target"
@@ -277,7 +277,7 @@ def test_a_pruned_race_started_again_goes_on_without_the_rates_that_left(laid_ou
     undisturbed = outcome(run(PRUNED))
     for at, running in ((4, 5), (6, 3), (7, 1)):  # two rates leave in round 4, two more in round 6
         assert interrupted(laid_out, PRUNED, tmp_path, at, signal.SIGKILL) == -signal.SIGKILL
-        lap, *_ = checkpoint.read(tmp_path / f"{cell(PRUNED).name}.npz", identity(laid_out, PRUNED))
+        lap, *_ = checkpoint.read(tmp_path / f"{cell(PRUNED).name}.npz", identity(laid_out, PRUNED), cell(PRUNED))
         assert (lap.t, len(lap.running), len(lap.w)) == (at - 1, running, running)
     assert outcome(run(PRUNED)) == undisturbed
 
