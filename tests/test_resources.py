@@ -75,6 +75,12 @@ def test_every_task_takes_a_gpu_unless_told(cell):
     assert resources.cluster({"gpu_tasks": []}).gpus(cell) == 0
 
 
+def test_a_cell_of_portable_numbers_takes_no_gpu_and_a_cpus_time(cell):
+    portable = replace(cell, numerics="portable")
+    assert resources.cluster({}).gpus(portable) == 0
+    assert resources.cluster({}).minutes(portable, 1, {}) == resources.minutes(cell, 0, 1)
+
+
 @pytest.mark.parametrize("longest", [0, "day", True, 1.5])
 def test_what_is_granted_is_whole_minutes(longest):
     with pytest.raises(ValueError, match=r"partitions.yaml: longest is .*; it must be minutes, from 1"):

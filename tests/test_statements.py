@@ -155,6 +155,10 @@ FORGERIES = {
         place, lambda whole: whole["signatures"][0].update(sig=whole["signatures"][0]["sig"][:40])
     ),
     "a signature that is none": lambda place: rewritten(place, lambda whole: whole.update(signatures=[7])),
+    "its signature gone": lambda place: rewritten(place, lambda whole: whole.update(signatures=[])),
+    "a keyid of two lines": lambda place: rewritten(
+        place, lambda whole: whole["signatures"][0].update(keyid="x\n  statement  signed by lab")
+    ),
     "signatures that are none": lambda place: rewritten(place, lambda whole: whole.update(signatures="none")),
     "another kind of payload": lambda place: rewritten(place, lambda whole: whole.update(payloadType="text/plain")),
     "an empty statement": lambda place: statements.path(place).write_text(""),
@@ -187,9 +191,21 @@ def test_whoever_has_no_key_can_state_what_he_likes_and_not_sign_it():
     assert "none by the key of lab" in statements.verified(place)
 
 
+def test_a_statement_that_another_site_signed_is_false():
+    first, second = site("lab"), site("cluster")
+    place = made(first)
+    payload = base64.b64decode(envelope(place)["payload"])
+    theirs = {
+        "keyid": keys.identity(second.public_key()),
+        "sig": base64.b64encode(second.sign(statements.signed(payload))).decode(),
+    }
+    rewritten(place, lambda whole: whole.update(signatures=[theirs]))
+    assert "not signed by the site that it names" in statements.verified(place)
+
+
 def test_a_signature_by_an_unknown_key_names_it():
     key = Ed25519PrivateKey.generate()
-    assert f"unknown key, {keys.identity(key.public_key())}" in statements.verified(made(key))
+    assert f"unknown key, {keys.identity(key.public_key())!r}" in statements.verified(made(key))
 
 
 # A stranger's way: docs/auditing.md
@@ -285,6 +301,25 @@ def test_a_key_is_never_made_in_a_repository(monkeypatch):
     monkeypatch.setenv("FEDGRID_KEY", "deep/key.pem")
     assert refusal(keys.make).startswith("deep/key.pem: in the git repository")
     assert not Path("deep").exists()
+
+
+def test_a_key_in_a_repository_is_neither_used_nor_made_behind_a_link(here, monkeypatch):
+    (here / "dotfiles/config").mkdir(parents=True)
+    (here / "config").symlink_to(here / "dotfiles/config")
+    monkeypatch.setenv("FEDGRID_KEY", str(here / "config/key.pem"))
+    keys.make()
+    assert keys.private() is not None
+    subprocess.run(["git", "init", "-q", str(here / "dotfiles")], check=True)
+    for refused in (keys.make, keys.private):
+        assert f"in the git repository {here / 'dotfiles'}" in refusal(refused)
+
+
+def test_a_home_that_its_user_may_not_see_is_one_without_a_key(monkeypatch):
+    def closed(self, **_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", closed)  # as root may see everything
+    assert keys.private() is None
 
 
 def secret_of(key, *form):

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 NATIVE, PORTABLE = NUMERICS = ("native", "portable")
+TOLD_SO = "FEDGRID_NUMERICS"  # set in a process that was started as a portable one
 CORE = "Haswell"  # the first processor with AVX2, as OpenBLAS calls its kernels
-# What a portable process is told, and no other word of these libraries beside it.
+# What a portable process is told. Nothing else that a shell says to these libraries reaches it.
 TOLD = {
+    TOLD_SO: PORTABLE,
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "MKL_CBWR": "COMPATIBLE",  # AVX2 is heard on Intel's processors alone
+    "MKL_CBWR": "COMPATIBLE",  # only Intel's processors heed AVX2
     "OPENBLAS_CORETYPE": CORE,
     "OPENBLAS_NUM_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "",
@@ -52,9 +54,15 @@ def here(numerics: str) -> bool:
 
 
 def become(numerics: str, arguments: Sequence[str]) -> NoReturn:
-    """Goes on as `python -m arguments` in a process that can compute a cell of those numerics; its number stays."""
+    """Goes on as `python -m arguments` in a process that can compute a cell of those numerics; its number stays.
+
+    ValueError where this is such a process already, and something that it imported has changed its environment since.
+    """
     check()
     assert numerics == PORTABLE
+    if os.environ.get(TOLD_SO) == PORTABLE:
+        changed = ", ".join(sorted({name for name, _ in environment().items() ^ os.environ.items()}))
+        raise ValueError(f"numerics: portable: {changed} was set after the process began; no extension may set it")
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, [sys.executable, "-m", *arguments], environment())
@@ -71,5 +79,6 @@ def elsewhere(numerics: str, module: str, function: str, *arguments: Any) -> Any
     asked = json.dumps(arguments)
     done = subprocess.run([sys.executable, "-c", does], input=asked, capture_output=True, text=True, env=environment())
     if done.returncode:
-        raise ValueError(done.stderr.strip().rpartition("\n")[2].removeprefix("ValueError: "))
+        said = done.stderr.strip().rpartition("\n")[2].removeprefix("ValueError: ")
+        raise ValueError(said or f"the process that computes portable numbers ended with status {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])

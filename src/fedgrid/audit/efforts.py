@@ -1,12 +1,14 @@
 """Checks what records say that they cost: bytes follow from the settings, examples from these and the partition."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from fedgrid import files
 from fedgrid.audit.campaign import Campaign, Finding
 from fedgrid.grid.cells import Race
 from fedgrid.partitions import Partition
+from fedgrid.rng import stream
 from fedgrid.run import effort
 from fedgrid.run.job import PARTITIONS
 
@@ -21,13 +23,18 @@ def moved(campaign: Campaign) -> Iterator[Finding]:
 
 
 def examples(campaign: Campaign) -> Iterator[Finding]:
-    """Every race's examples are those of its cohorts, where its partition lies in data/partitions."""
+    """Every race's examples are those of its cohorts, where its partition lies in data/partitions.
+
+    Plain SGD is left out: it has no cohorts, and all its minibatches would have to be drawn again.
+    """
     drawn: dict[str, Partition | None] = {}
     for name, cell, one in races(campaign):
         if cell.partition_name not in drawn:
             drawn[cell.partition_name] = partition(cell)
         held, said = drawn[cell.partition_name], one["provenance"]
         if held is None or held.digest != said["partition"]:  # said by `partitions`
+            continue
+        if cell.algorithm.minibatch(len(held.indices), cell.B, 1, partial(stream, cell.seed)) is not None:
             continue
         last = one["result"]["rounds"]
         ends = (rate["diverged"] or rate.get("pruned") or last for rate in one["curves"]["rates"])

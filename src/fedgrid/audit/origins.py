@@ -10,6 +10,7 @@ from fedgrid import files
 from fedgrid.audit.campaign import Campaign, Finding
 from fedgrid.grid.artefacts import PAPER
 from fedgrid.grid.cells import Cell
+from fedgrid.numerics import PORTABLE
 from fedgrid.partitions.partition import Partition
 from fedgrid.results import replays
 from fedgrid.run import provenance, sources
@@ -30,6 +31,11 @@ ORIGINS = {
 # Of these, what decides the bits that an engine gives: of native numbers, and of portable ones.
 MACHINE = ("torch", "device", "processor", "instructions")
 PORTABLE_MACHINE = ("torch", "numpy", "device")
+
+
+def deciding(cell: Cell) -> tuple[str, ...]:
+    """What decides the cell's bits beside the engine."""
+    return PORTABLE_MACHINE if cell.numerics == PORTABLE else MACHINE
 
 
 def contradictory(campaign: Campaign) -> Iterator[Finding]:
@@ -143,8 +149,10 @@ def by_other_engines(campaign: Campaign) -> Iterator[Finding]:
         says = f"made by another engine than the one here; run again, {replays.sentence(found.values())}"
         yield Finding("origin", f"{len(found)} records", says, note=True)
     for name, one in campaign.records.items():
-        for again in replays.of(campaign.cells[name], kept, campaign.folder):
-            if again.found == replays.OTHERWISE and again.machine == machine(one["provenance"]):
+        cell = campaign.cells[name]
+        own = machine(one["provenance"], deciding(cell))
+        for again in replays.of(cell, kept, campaign.folder):
+            if again.found == replays.OTHERWISE and {what: again.machine.get(what) for what in own} == own:
                 says = f"run again on a machine like its own, its curves begin otherwise, says {place}"
                 yield Finding("origin", name, says)
 

@@ -25,7 +25,7 @@ import torch
 
 from fedgrid import files, numerics
 from fedgrid.audit import Campaign, Finding, manifest
-from fedgrid.audit.origins import MACHINE, PORTABLE_MACHINE, machine
+from fedgrid.audit.origins import MACHINE, deciding, machine
 from fedgrid.curves import SCHEDULES, best_rate
 from fedgrid.engine import products
 from fedgrid.grid import artefacts
@@ -80,8 +80,16 @@ def left_out(campaign: Campaign) -> Iterator[Finding]:
 
 
 def replay(campaign: Campaign, name: str) -> Finding:
-    """What running the cell's first rounds again finds; a note where its record's curves begin like that."""
+    """What running the cell's first rounds again finds; a note where its record's curves begin like that.
+
+    A note, too, where this machine cannot compute portable numbers.
+    """
     cell, one = campaign.cells[name], campaign.records[name]
+    if cell.numerics == numerics.PORTABLE:
+        try:
+            numerics.check()
+        except ValueError as error:
+            return Finding("replay", name, f"not tried: {error}", note=True)
     others = elsewhere(cell, one["provenance"])
     compared = compare(cell, one["curves"], rounds(cell))
     if compared is None:
@@ -198,16 +206,20 @@ def trained(cell: Cell, last: int) -> dict[str, Any]:
 def elsewhere(cell: Cell, made: Mapping[str, Any]) -> list[str]:
     """What decides the bits and is not as it was when a record of that provenance was made."""
     engine = ["engine"] if made["engine"] != sources.digest(cell) else []
-    among = PORTABLE_MACHINE if cell.numerics == numerics.PORTABLE else MACHINE
-    then, now = machine(made, among), machine_here(cell, among)
+    then, now = machine(made, deciding(cell)), machine_here(cell, deciding(cell))
     return [*engine, *(what for what in now if then[what] != now[what])]
 
 
-def machine_here(cell: Cell, among: Iterable[str] = MACHINE) -> dict[str, str]:
-    """The machine that the cell would be run on, as `machine` reads one off a provenance."""
+def machine_here(cell: Cell, among: Iterable[str] = ()) -> dict[str, str]:
+    """The machine that the cell would be run on, as `machine` reads one off a provenance; by default, all that is kept.
+
+    Beside what native numbers depend on, that is what the cell's own do.
+    """
     hardware = provenance.hardware(job.device(cell), job.workers(cell))
     portable = {"instructions": products.INSTRUCTIONS} if cell.numerics == numerics.PORTABLE else {}
-    return machine({"libraries": provenance.libraries(), "hardware": hardware | portable}, among)
+    return machine(
+        {"libraries": provenance.libraries(), "hardware": hardware | portable}, among or {*MACHINE, *deciding(cell)}
+    )
 
 
 def head(cell: Cell, curves: Curves, last: int) -> dict[str, Any]:

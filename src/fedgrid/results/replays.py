@@ -22,7 +22,7 @@ FORM = {
     "replays": [
         {
             **dict.fromkeys(("name", "record", "engine", "found"), "text"),
-            "machine": dict.fromkeys(("device", "processor", "instructions", "torch"), "text"),
+            "machine": {**dict.fromkeys(("device", "processor", "instructions", "torch"), "text"), "numpy?": "text"},
             "differs": {},
         }
     ]
@@ -36,7 +36,9 @@ class Replay:
     name: str
     record: str  # sha256 of its file
     engine: str  # digest of what the cell is computed by here
-    machine: Mapping[str, str]  # what else decides bits: device, processor, instructions, torch
+    machine: Mapping[
+        str, str
+    ]  # what else decides bits: device, processor, instructions, torch; numpy, too, of portable ones
     found: str  # one of FOUND
     differs: Mapping[str, float | None]  # the most that an accuracy, and a loss, differ by; None: by a missing value
 

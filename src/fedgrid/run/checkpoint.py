@@ -91,7 +91,7 @@ def read(path: Path, who: dict[str, str], cell: Race) -> tuple[race.Lap, float, 
             raise ValueError(fault)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # JSON of another form
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # JSON of another form
         aside = path.replace(path.with_name(f"{path.name}.damaged"))
         print(f"{path}: no checkpoint ({error}); set aside as {aside.name}; starting from round 0", file=sys.stderr)
         return None

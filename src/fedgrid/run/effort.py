@@ -1,7 +1,6 @@
 """What a race costs, from its settings and its partition alone: what its record says of examples and bytes is this."""
 
 from collections.abc import Iterable
-from functools import partial
 
 import numpy as np
 
@@ -16,14 +15,14 @@ BYTES = 4  # of a number that is sent: float32
 def moved(cell: Race, rounds: int) -> dict[str, int]:
     """The bytes that one learning rate's clients would have received and sent in so many rounds, uncompressed."""
     m = cohort_size(cell.K, cell.C, cell.rounding)
-    down, up = (BYTES * floats * m * rounds for floats in cell.algorithm.floats(cell.model.parameters))
+    down, up = (round(BYTES * floats * m * rounds) for floats in cell.algorithm.floats(cell.model.parameters))
     return {"bytes_down": down, "bytes_up": up}
 
 
 def examples(cell: Race, drawn: Partition, lasts: Iterable[int]) -> int:
     """The examples that a race is trained on whose rates ran to those rounds: in each, Σ n_k·E over its cohort.
 
-    Of an algorithm without clients, those of its minibatches.
+    Not of an algorithm without clients.
     """
     n_k = np.diff(drawn.offsets)
     alike = int(n_k[0]) if np.ptp(n_k) == 0 else None
@@ -34,9 +33,6 @@ def examples(cell: Race, drawn: Partition, lasts: Iterable[int]) -> int:
 
 def in_round(cell: Race, drawn: Partition, alike: int | None, t: int) -> int:
     """The examples that one rate is trained on in round t; `alike`: what each client has, where all have as many."""
-    b = cell.algorithm.minibatch(len(drawn.indices), cell.B, t, partial(stream, cell.seed))
-    if b is not None:
-        return len(b)
     if alike is not None:  # no matter which clients take part
         return cohort_size(cell.K, cell.C, cell.rounding) * alike * cell.E
     S_t = cohort(cell.K, cell.C, stream(cell.seed, "cohort", t), cell.rounding)

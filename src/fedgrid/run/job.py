@@ -1,5 +1,6 @@
 """Runs a cell as one process: reads its data, resumes from its checkpoint, shows its progress, writes its record."""
 
+import json
 import os
 import signal
 import sys
@@ -182,6 +183,8 @@ def settle(cell: Cell) -> Path:
             key = keys.private()  # one that can't be read is refused now, not after the race
             with locks.own_gpu():
                 made = run(cell)
+            if fault := next(record.faults(json.loads(record.text(made))), None):
+                raise ValueError(f"{cell.name}: no record: {fault}; mend the extension that gave it and run it again")
             if key is None:
                 print(f"{place}: its statement is unsigned; `python -m fedgrid key` makes a key", file=sys.stderr)
             statements.write(made, key)  # first: a record that is there has its statement

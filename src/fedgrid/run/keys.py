@@ -35,11 +35,9 @@ def make() -> Path:
     path = place()
     if path is None:
         raise ValueError(f"no home folder for a key; name a file for it in {VARIABLE}")
+    refuse_repository(path)
     if path.exists():
         return path
-    for folder in path.absolute().parents:
-        if (folder / ".git").exists():
-            raise ValueError(f"{path}: in the git repository {folder}; name a file outside it in {VARIABLE}")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     written = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -49,16 +47,33 @@ def make() -> Path:
     return path
 
 
+def refuse_repository(path: Path) -> None:
+    """ValueError where the path lies in a git repository: what is in one may be committed, or told in a patch."""
+    for folder in path.resolve().parents:
+        if (folder / ".git").exists():
+            raise ValueError(f"{path}: in the git repository {folder}; name a file outside it in {VARIABLE}")
+
+
+def there(path: Path) -> bool:
+    """Whether there is such a file that this user may see."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
+
+
 def private() -> Ed25519PrivateKey | None:
     """This user's private key; None where there is none.
 
-    ValueError where the one that FEDGRID_KEY names is missing, others can read it, or it is no Ed25519 key in PEM.
+    ValueError where the one that FEDGRID_KEY names is missing, it lies in a git repository, others can read it, or it
+    is no Ed25519 key in PEM.
     """
     path = place()
-    if path is None or not (path.exists() or os.environ.get(VARIABLE)):
+    if path is None or not (there(path) or os.environ.get(VARIABLE)):
         return None
-    if not path.is_file():
+    if not there(path):
         raise ValueError(f"{path}: no such key; `python -m fedgrid key` makes it")
+    refuse_repository(path)
     if path.stat().st_mode & 0o077:
         raise ValueError(f"{path}: others can read this private key; chmod 600 it")
     try:

@@ -95,8 +95,13 @@ def verified(place: Path) -> str:
         agree(place, json.loads(payload))
         among = keys.public(place.parents[1].with_name(keys.KEYS.name))
         sites = [signer(payload, one, among) for one in envelope["signatures"]]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # JSON of another form
+        named = json.loads(payload)["predicate"]["runDetails"]["builder"]["id"].removeprefix(SITE)
+        if {one["keyid"] for one in envelope["signatures"]} != ({named} - {UNSIGNED}):
+            raise ValueError(f"it is not signed by the site that it names, {named!r}")
+    except ValueError as error:
         return f"{FALSE}{beside}: {error}"
+    except (KeyError, TypeError, AttributeError, RecursionError):  # JSON of another form
+        return f"{FALSE}{beside}: it is not of the form that a statement has"
     return f"signed by {', '.join(dict.fromkeys(sites))}" if sites else UNSIGNED
 
 
@@ -116,7 +121,7 @@ def signer(payload: bytes, signature: Mapping[str, str], among: Mapping[str, Any
     """The site that made the signature; ValueError where none of those did."""
     identity = signature["keyid"]
     if identity not in among:
-        raise ValueError(f"signed by an unknown key, {identity}; {keys.KEYS} has none of that name")
+        raise ValueError(f"signed by an unknown key, {identity!r}; {keys.KEYS} has none of that name")
     site, key = among[identity]
     try:
         key.verify(base64.b64decode(signature["sig"], validate=True), signed(payload))

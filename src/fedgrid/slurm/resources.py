@@ -11,6 +11,7 @@ from typing import Any
 from fedgrid.grid import paper
 from fedgrid.grid.cells import Cell, Race
 from fedgrid.grid.plan import examples_per_round, training_examples
+from fedgrid.numerics import PORTABLE
 
 # Floating-point operations per second of training. One thread: about the least of the committed records, evaluation
 # included. A GPU: on the safe side; an H100 trains the CNN at 4e12 to 20e12, the character LSTM at 3e12 to 12e12.
@@ -52,8 +53,8 @@ class Cluster:
     gpu_tasks: Collection[str] | None
 
     def gpus(self, cell: Cell) -> int:
-        """How many GPUs the cell's job takes, where there are any."""
-        return int(self.gpu_tasks is None or cell.task in self.gpu_tasks)
+        """How many GPUs the cell's job takes, where there are any; portable numbers are computed on a CPU."""
+        return int(cell.numerics != PORTABLE and (self.gpu_tasks is None or cell.task in self.gpu_tasks))
 
     def minutes(self, cell: Cell, attempt: int, packs: Mapping[str, int]) -> int:
         """Minutes that the cell's job asks for; the cells of a pack, one after another, get no more than one cell.

@@ -10,7 +10,7 @@ from fedgrid.grid.cells import Cell
 from fedgrid.grid.choices import tag
 from fedgrid.partitions import PARTITIONS
 
-DIGESTS = ("engine", "data", "partition", "initial_weights", "final_weights")  # of a record's provenance
+DIGESTS = ("engine", "data", "partition", "initial_weights", "final_weights", "patch")  # of a record's provenance
 Point = tuple[str, float | None, int]  # a metric's name, its value, its round
 
 
