@@ -195,3 +195,15 @@ def test_the_learning_rate_decays_by_passes_over_the_clients_or_by_rounds():
     assert [batches.DECAYS["epoch"](t, 0.1) for t in (1, 10, 11, 20, 21, 1001)] == [0, 0, 1, 1, 2, 100]
     assert [batches.DECAYS["epoch"](t, 1 / 500) for t in (500, 501, 1000, 1001)] == [0, 1, 1, 2]
     assert [batches.DECAYS["round"](t, 0.1) for t in (1, 2, 101)] == [0, 1, 100]
+
+
+@pytest.mark.parametrize("white", [16, 255])
+def test_a_centred_pixel_lies_between_minus_a_half_and_a_half(white):
+    """TensorFlow's convolutional MNIST tutorial: (x − 127.5)/255."""
+    x = np.arange(white + 1, dtype=np.uint8)
+    centred = inputs.grey(Dataset("none", *[np.zeros(1)] * 4, white=white), "centred", torch.float32).prepare(
+        torch.from_numpy(x)
+    )
+    wanted = (x.astype(np.float32) - np.float32(white / 2)) / np.float32(white)
+    assert centred.tolist() == wanted.tolist()
+    assert (centred[0], centred[-1]) == (-0.5, 0.5)

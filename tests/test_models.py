@@ -145,10 +145,12 @@ SHAPES = {
     "glorot": (lambda i, o: sqrt(2 / (i + o)), lambda i, o: sqrt(6 / (i + o))),
     "he": (lambda i, o: sqrt(2 / i), None),
     "tutorial": (lambda i, o: sqrt(0.77374 / i), lambda i, o: 2 / sqrt(i)),
+    "uniform2015": (lambda i, o: 1 / sqrt(i), lambda i, o: sqrt(3 / i)),
+    "tutorial2015": (lambda i, o: 0.1 * sqrt(0.77374), lambda i, o: 0.2),
     "torch": (lambda i, o: 1 / sqrt(3 * i), lambda i, o: 1 / sqrt(i)),
 }
 # Kurtosis E[x⁴]/σ⁴: tells the uniform, the normal and the truncated normal apart, and gives the variance's own error.
-KURTOSIS = {"glorot": 1.8, "he": 3, "tutorial": 2.3655, "torch": 1.8}
+KURTOSIS = {"glorot": 1.8, "he": 3, "tutorial": 2.3655, "uniform2015": 1.8, "tutorial2015": 2.3655, "torch": 1.8}
 
 
 @pytest.mark.parametrize("init", INITS)
@@ -170,7 +172,7 @@ def test_initial_weights_have_the_distribution_that_their_name_says(init):
             assert np.abs(W).max() > 3 * expected
 
 
-@pytest.mark.parametrize("init", [init for init in INITS if init != "torch"])
+@pytest.mark.parametrize("init", [init for init in INITS if init not in ("torch", "tutorial2015")])
 def test_biases_start_at_zero(init):
     w = initial_weights(SMALL, init, stream(0, "init"))
     for layer in SMALL.weights(w)[::2]:
@@ -178,13 +180,26 @@ def test_biases_start_at_zero(init):
         assert layer[0].ne(0).all()
 
 
-def test_the_cifar_model_starts_and_is_penalised_as_in_tensorflows_tutorial():
-    """Truncated normals of .05, .05, .04, .04, 1/192; biases 0, .1, .1, .1, 0; L2 of .004 on the hidden layers."""
-    w = initial_weights(CIFAR_CNN, "tutorial", stream(0, "init"))
-    starts = [mine for mine in CIFAR_CNN.weights(w) if mine]
-    for (W, b), deviation, bias in zip(starts, (0.05, 0.05, 0.04, 0.04, 1 / 192), (0, 0.1, 0.1, 0.1, 0), strict=True):
+def starts_from(model, init, deviations, biases):
+    """Whether each layer's weights are a truncated normal of its deviation, and its biases equal."""
+    w = initial_weights(model, init, stream(0, "init"))
+    starts = [mine for mine in model.weights(w) if mine]
+    for (W, b), deviation, bias in zip(starts, deviations, biases, strict=True):
         assert b.eq(bias).all() and W.abs().max() <= 2 * deviation
         assert W.var().item() / deviation**2 == pytest.approx(0.77374, rel=5 * sqrt(1.3655 / W.numel()))
+    return w
+
+
+def test_tensorflows_first_tutorials_start_as_printed_there():
+    """Convolutional MNIST: 0.1, biases 0 and then 0.1. CIFAR-10: 1e-4 for the convolutions, the rest as in 2016."""
+    starts_from(MNIST_CNN, "tutorial2015", [0.1] * 4, (0, 0.1, 0.1, 0.1))
+    starts_from(MNIST_2NN, "tutorial2015", [0.1] * 3, [0.1] * 3)
+    starts_from(CIFAR_CNN, "tutorial2015", (1e-4, 1e-4, 0.04, 0.04, 1 / 192), (0, 0.1, 0.1, 0.1, 0))
+
+
+def test_the_cifar_model_starts_and_is_penalised_as_in_tensorflows_tutorial():
+    """Truncated normals of .05, .05, .04, .04, 1/192; biases 0, .1, .1, .1, 0; L2 of .004 on the hidden layers."""
+    w = starts_from(CIFAR_CNN, "tutorial", (0.05, 0.05, 0.04, 0.04, 1 / 192), (0, 0.1, 0.1, 0.1, 0))
     assert [getattr(layer, "penalty", 0) for layer in CIFAR_CNN.layers if layer.shapes] == [0, 0, 0.004, 0.004, 0]
     stacked = CIFAR_CNN.stacked(w.repeat(2, 1))
     (one, first), (two, _) = CIFAR_CNN.penalties(stacked, torch.tensor([0.5, 2.0]))

@@ -218,7 +218,7 @@ def test_what_is_no_declaration_is_refused_by_one_line(given, says):
             {"init": "he"},
             "init is he; it must be module",
         ),
-        (Task("clouds", dense(3, 2)), {}, "init is module; it must be glorot or he or tutorial or torch for the model"),
+        (Task("clouds", dense(3, 2)), {}, "init is module; it must be glorot or uniform2015 or he or tutorial or"),
         (Task("nope", dense(3, 2)), {"init": "he"}, "task is own; it must be of a dataset that is registered; nope is"),
     ],
     ids=["init of a module", "init of layers", "dataset"],

@@ -12,7 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from fedgrid.engine.layers import MNIST_START, Normalisation, Shape, Start, Weightless, Weights, subtract_product
+from fedgrid.engine.layers import (
+    CONVOLUTIONAL_START,
+    MNIST_START,
+    Normalisation,
+    Shape,
+    Start,
+    Weightless,
+    Weights,
+    subtract_product,
+)
 
 PRODUCTS = 256  # that fill a GPU, whose processors are a hundred or so
 
@@ -29,6 +38,7 @@ class Conv2d:
     outputs: int
     window: int = 5
     tutorial: Start = MNIST_START
+    tutorial2015: Start = CONVOLUTIONAL_START
 
     @property
     def shapes(self) -> tuple[Shape, ...]:

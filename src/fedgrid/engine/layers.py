@@ -90,9 +90,9 @@ class Relu(Weightless):
 
 @dataclass(frozen=True)
 class Start:
-    """How the weights of a layer start in TensorFlow's tutorial: truncated normal of that deviation, equal biases.
+    """How the weights of a layer start in a tutorial of TensorFlow's: truncated normal of that deviation, equal biases.
 
-    A deviation of None is that of the MNIST tutorial, 1/√inputs.
+    A deviation of None is that of the fully connected MNIST tutorial, 1/√inputs.
     """
 
     deviation: float | None = None
@@ -100,6 +100,7 @@ class Start:
 
 
 MNIST_START = Start()
+CONVOLUTIONAL_START = Start(0.1, 0.1)  # of the convolutional MNIST tutorial, after its first layer
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ class Linear:
     outputs: int
     tutorial: Start = MNIST_START
     penalty: float = 0.0
+    tutorial2015: Start = CONVOLUTIONAL_START
 
     @property
     def shapes(self) -> tuple[Shape, ...]:

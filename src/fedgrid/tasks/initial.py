@@ -27,6 +27,11 @@ def glorot(fans: Fans, shape: Shape, rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(-1, 1, shape) * sqrt(6 / sum(fans))
 
 
+def uniform2015(fans: Fans, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """TensorFlow's default before 1.0: uniform in ±√(3/inputs), of variance 1/inputs."""
+    return rng.uniform(-1, 1, shape) * sqrt(3 / fans[0])
+
+
 def he(fans: Fans, shape: Shape, rng: np.random.Generator) -> np.ndarray:
     """He et al. 2015, normal."""
     return rng.standard_normal(shape) * sqrt(2 / fans[0])
@@ -37,6 +42,11 @@ def tutorial(fans: Fans, shape: Shape, rng: np.random.Generator) -> np.ndarray:
     return truncated_normal(shape, rng) / sqrt(fans[0])
 
 
+def tutorial2015(fans: Fans, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    """TensorFlow's first tutorials (CNNs): a truncated normal of the layer's own deviation, or of 0.1."""
+    return truncated_normal(shape, rng) * 0.1
+
+
 def torch_linear(fans: Fans, shape: Shape, rng: np.random.Generator) -> np.ndarray:
     """PyTorch's nn.Linear: uniform in ±1/√inputs, biases alike."""
     return rng.uniform(-1, 1, shape) / sqrt(fans[0])
@@ -45,10 +55,13 @@ def torch_linear(fans: Fans, shape: Shape, rng: np.random.Generator) -> np.ndarr
 # How a weight starts; the paper is silent.
 INITS: dict[str, Callable[[Fans, Shape, np.random.Generator], np.ndarray]] = {
     "glorot": glorot,
+    "uniform2015": uniform2015,
     "he": he,
     "tutorial": tutorial,
+    "tutorial2015": tutorial2015,
     "torch": torch_linear,
 }
+TUTORIALS = ("tutorial", "tutorial2015")  # layers hold their own starts under these names
 MODULE = "module"  # as an nn.Module draws its own
 
 
@@ -66,7 +79,7 @@ def initial_weights(model: Model, init: str, rng: np.random.Generator) -> Tensor
     assert isinstance(model, Layered)
     drawn: list[np.ndarray] = []
     for layer in model.layers:
-        own = getattr(layer, "tutorial", MNIST_START) if init == "tutorial" else MNIST_START
+        own = getattr(layer, init, MNIST_START) if init in TUTORIALS else MNIST_START
         for shape, fans in zip(layer.shapes, layer.fans, strict=True):
             if fans and own.deviation:
                 drawn.append(truncated_normal(shape, rng) * own.deviation)
