@@ -7,7 +7,7 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: quickstart test test-faults test-slurm check format install clean
+.PHONY: quickstart fill test test-faults test-slurm check format install clean
 
 install: .venv/installed
 
@@ -19,6 +19,11 @@ install: .venv/installed
 
 quickstart: install
 	snakemake --cores all quickstart
+
+# Cells that were not run, for HOURS on one core behind all other work: `make fill HOURS=2`, then look into logs/fill.log.
+fill: install
+	mkdir -p logs
+	OMP_NUM_THREADS=1 nohup nice -n 19 sh -c 'snakemake --cores 1 --keep-going data; python -m fedgrid fill $(HOURS)' > logs/fill.log 2>&1 &
 
 PYTEST := pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder --ignore tests/slurm
 

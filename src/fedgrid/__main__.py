@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[Callable[[list[str]], None], str, str | int]] = {
     "key": (commands.key, "", ""),
     "plan": (commands.plan, "ARTEFACT", "*"),
     "run": (commands.run, "CELL", "+"),
+    "fill": (commands.fill, "HOURS", 1),
     "table": (commands.table, "ARTEFACT", "*"),
     "figure": (commands.figure, "ARTEFACT", "*"),
     "metrics": (commands.metrics, "ARTEFACT", "*"),
@@ -31,8 +32,11 @@ VERBS: dict[str, tuple[Callable[[list[str]], None], str, str | int]] = {
     "explain": (commands.explain, "ARTEFACT ENTRY", "+"),
 }
 
-# What a verb does for all records in place of a sample.
-ALL: dict[str, Callable[[list[str]], None]] = {"replay": commands.replay_all}
+# What a verb does instead, if it is given that option.
+INSTEAD: dict[str, tuple[str, Callable[[list[str]], None]]] = {
+    "replay": ("--all", commands.replay_all),
+    "plan": ("--next", commands.plan_next),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,8 +63,9 @@ def main(arguments: list[str] | None = None) -> None:
         one.set_defaults(does=function)
         if operand:
             one.add_argument("names", nargs=count, metavar=operand)
-        if verb in ALL:
-            one.add_argument("--all", dest="does", action="store_const", const=ALL[verb], help=doc(ALL[verb]))
+        if verb in INSTEAD:
+            option, instead = INSTEAD[verb]
+            one.add_argument(option, dest="does", action="store_const", const=instead, help=doc(instead))
     asked = parser.parse_args(arguments, argparse.Namespace(names=[]))
     try:
         asked.does(asked.names)

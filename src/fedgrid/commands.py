@@ -1,5 +1,6 @@
 """What each verb of `python -m fedgrid` does. Files are read and written here, and lines printed."""
 
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from fedgrid.run import record
 
 if TYPE_CHECKING:
     from fedgrid.audit import Campaign, Finding
+    from fedgrid.grid.queue import Waiting
 
 FIGURES = Path("results/figures")
 AUDITS = Path("results/audit")
@@ -111,6 +113,46 @@ def plan(names: list[str]) -> None:
         done = record.existing([cell.name for cell in artefact.cells])
         costs = plans.plan(artefact, done, plans.training_examples, pace.pace)
         print(plans.text(artefact, costs, *pace.computers()), end="\n\n")
+
+
+def plan_next(names: list[str]) -> None:
+    """List the cells that were not run, in the order in which they add most to tables and figures per hour."""
+    from fedgrid.grid import queue
+    from fedgrid.run import pace
+
+    print(queue.text(waiting(names), pace.computers()[1]))
+
+
+def fill(names: list[str]) -> None:
+    """Train what `plan --next` lists, in its order, for so many hours; what was begun resumes. Nothing is committed."""
+    from fedgrid.run.fill import fill as train
+
+    hours = positive(names[0])
+    cells = [one.cost.cell.name for one in waiting([])]
+    failed = train(cells, hours * 3600, lambda name: [sys.executable, "-m", "fedgrid", "run", name])
+    if failed:
+        raise ValueError(f"not trained: {', '.join(failed)}; what each says stands above")
+
+
+def positive(hours: str) -> float:
+    """That number of hours; ValueError where it is none, or not above zero."""
+    try:
+        number = float(hours)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ValueError(f"HOURS is {hours!r}; it must be a number above 0")
+    return number
+
+
+def waiting(names: list[str]) -> "list[Waiting]":
+    """The cells of those artefacts, or of the paper's, that have no record, what adds most per hour first."""
+    from fedgrid.grid import plan as plans
+    from fedgrid.grid.queue import queue
+    from fedgrid.run import pace
+
+    found = chosen(names)
+    return queue(found, records(found), plans.training_examples, pace.pace)
 
 
 def table(names: list[str]) -> None:
