@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from fedgrid.grid.artefacts import Artefact
 from fedgrid.grid.layouts import place
-from fedgrid.results import tables
+from fedgrid.results import distances, tables
 from fedgrid.results.claims import FAILS, HOLDS, NOT_DECLARED, Judged, judge, tally
 from fedgrid.results.claims.statements import Item
 from fedgrid.results.rounds_to_target import NOT_RUN, Entry, entries
@@ -59,6 +59,9 @@ def readme(text: str, artefacts: list[Artefact], records: Mapping[str, Any], rep
     for artefact in artefacts:
         if artefact.table and marks(artefact.name)[1] in text:
             text = between(text, artefact.name, tables.markdown(artefact, entries(artefact, records)))
+    if marks("distances")[1] in text and {name for name, _ in distances.GROUPS.values()} <= {a.name for a in artefacts}:
+        rows = list(distances.rows(distances.distances(artefacts, records)))
+        text = between(text, "distances", f"{grid(distances.HEADERS, rows)}\n")
     return between(text, "replays", f"{replayed}\n")
 
 
