@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import conv2d, cross_entropy, linear, max_pool2d, relu
 
 from fedgrid.algorithms import FedAvg, fedavg
-from fedgrid.engine import evaluation
+from fedgrid.engine import evaluation, width
 from fedgrid.engine import federation as engine
 from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples, Inputs
@@ -19,6 +19,7 @@ from fedgrid.engine.memory import (
     activations,
     examples_at_once,
     fitting,
+    rates_at_once,
     replica_bytes,
     replicas_at_once,
     step_bytes,
@@ -425,12 +426,68 @@ def test_a_replica_takes_what_was_measured_on_a_gpu(B, gib):
     assert gib < reckoned < 1.07 * gib
 
 
-def test_a_cpu_stacks_replicas_of_small_models_alone():
-    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), Epoch(10, 600), 1) == (5, 1)
-    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), Epoch(10, 600), 5) == (1, 5)
-    assert replicas_at_once(MNIST_2NN, torch.zeros(1, 784), Epoch(10, 600), 13) == (1, 13)
-    assert replicas_at_once(MNIST_CNN, torch.zeros(1, 784), Epoch(10, 600), 5) == (1, 1)
-    assert replicas_at_once(CHAR_LSTM, torch.zeros(1, 80, dtype=torch.int64), Epoch(10, 600), 5) == (1, 1)
+WIDTHS = [(1, 1), (2, 1), (1, 3), (2, 2), (4, 3), (100, 100)]
+
+
+@pytest.mark.parametrize("divided", ["iid", "shards_unbalanced"])
+@pytest.mark.parametrize("settings", [SETTINGS["a last partial batch"], SETTINGS["several epochs of one batch"]])
+def test_no_bit_depends_on_how_many_replicas_step_together(settings, divided, monkeypatch):
+    """The clock chooses how many. Clients smaller than a batch step alone: no stack makes room for others' examples."""
+    kind, found = (dense(12, 16, 16), None, images(12)), []
+    for together in WIDTHS:
+        monkeypatch.setattr(engine, "replicas_at_once", lambda *_, together=together: together)
+        found.append(raced(kind, partition(divided, 20), LRS, 3, torch.float32, **settings)[-1])
+    assert all(one.equal(found[0]) for one in found)
+
+
+def test_clients_whose_steps_have_room_for_unlike_numbers_of_examples_step_alone_on_a_cpu():
+    alike, unlike = (partition(kind, 97 if kind == "iid" else 10) for kind in ("iid", "shards_unbalanced"))
+    assert federation(DENSE, alike, C=1, E=2, B=INF).one_shape
+    assert not federation(DENSE, unlike, C=1, E=2, B=INF).one_shape
+    assert federation(DENSE, unlike, C=1, E=2, B=INF).at_once(3) == (1, 3)
+    assert federation(DENSE, unlike, C=1, E=2, B=int(unlike.sizes(np.arange(10)).min())).one_shape
+    assert not federation(KINDS["recurrent"], alike, C=1, E=2, B=1).one_shape
+
+
+def test_a_measured_width_is_one_that_moves_no_bit(monkeypatch):
+    model, small = dense(12, 16, 16), (torch.float32, 4)
+    wide = width.measured_width(model, (1, 12), *small, 3)
+    assert width.Trial(model, (1, 12), *small, wide).same_bits(wide)
+    monkeypatch.setattr(width.Trial, "same_bits", lambda _, tried: tried == (1, 1))
+    assert width.measured_width(model, (1, 12), torch.float32, 5, 3) == (1, 1)
+
+
+def test_a_trial_sees_a_replica_that_does_not_end_where_it_does_alone(monkeypatch):
+    trial = width.Trial(dense(12, 16, 16), (1, 12), torch.float32, 4, (2, 2))
+    assert trial.same_bits((2, 2))
+    alone = trial.alone[1, 1]
+    alone[7] = torch.nextafter(alone[7], torch.tensor(1.0))
+    assert not trial.same_bits((2, 2)) and trial.same_bits((2, 1))
+
+
+def test_the_widths_tried_fit_into_a_cache():
+    assert list(width.fitting_a_cache(1, 5)) == [(1, 1), (2, 1), (4, 1)]
+    assert list(width.fitting_a_cache(5, 9)) == [(1, 1), (1, 2), (1, 3), (1, 5)]
+    assert list(width.fitting_a_cache(13, 9)) == [(1, 1), (1, 2), (1, 4), (1, 7)]
+    assert list(width.fitting_a_cache(3, 0)) == [(1, 1)]
+    assert max(clients * rates for clients, rates in width.fitting_a_cache(3, 10**6)) <= width.MOST
+
+
+@pytest.mark.parametrize(("size", "cores", "share"), [("512K", "0", 2**19), ("32768K", "0-3,8-11", 2**22)])
+def test_a_cache_is_shared_by_its_cores(size, cores, share, tmp_path):
+    (tmp_path / "size").write_text(size + "\n")
+    (tmp_path / "shared_cpu_list").write_text(cores + "\n")
+    assert width.share(tmp_path) == share
+
+
+def test_a_cpu_steps_one_replica_after_another_where_a_step_is_long():
+    assert replicas_at_once(MNIST_CNN, torch.zeros(1, 784), Epoch(50, 600), 5) == (1, 1)
+
+
+def test_the_rates_that_pass_together_where_weights_stand_still_keep_their_number():
+    """The records of FedSGD, and every loss, depend on it by their last bits."""
+    found = [rates_at_once(model, torch.zeros(1, 784), 5) for model in (MNIST_2NN, MNIST_CNN, CHAR_LSTM)]
+    assert found == [5, 1, 1]
 
 
 def test_a_gpu_stacks_all_that_fits_rates_before_clients():

@@ -55,21 +55,24 @@ class Conv2d:
     def forward(self, weights: Weights, x: Tensor) -> tuple[Tensor, Any]:
         W, b = weights
         if self.native(x):
-            return images(conv2d(planes(x), planes(W), b[0, 0], padding=self.window // 2), x), x
+            apart = planes(x).contiguous(), planes(W).contiguous()  # channel by channel, as these kernels are fastest
+            out = conv2d(*apart, b[0, 0], padding=self.window // 2)
+            return images(out, x).contiguous(), (x, apart)
         x = self.columns(x)
         return torch.baddbmm(b, x, W.flatten(2).mT).unflatten(1, (-1, self.size, self.size)), x
 
     def descend(self, weights: Weights, into: Weights, kept: Any, delta: Tensor, first: bool) -> Tensor:
         W, _ = weights
-        if self.native(kept):
+        if isinstance(kept, tuple):
+            x, apart = kept
             edge = self.window // 2
             by_x, by_W, by_b = torch.ops.aten.convolution_backward(
-                *(planes(delta), planes(kept), planes(W), [self.outputs]),
+                *(planes(delta).contiguous(), *apart, [self.outputs]),
                 *([1, 1], [edge, edge], [1, 1], False, [0, 0], 1, [not first, True, True]),
             )
             into[0].sub_(by_W.permute(0, 2, 3, 1))
             into[1].sub_(by_b)
-            return delta if first else images(by_x, kept)
+            return delta if first else images(by_x, x).contiguous()
         by_x = delta
         if not first:
             # The derivative by the input is a convolution with the window turned round, from outputs to inputs.

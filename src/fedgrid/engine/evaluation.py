@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from fedgrid.engine.examples import Examples
-from fedgrid.engine.memory import Epoch, examples_at_once, replicas_at_once
+from fedgrid.engine.memory import examples_at_once, rates_at_once
 from fedgrid.engine.model import Model
 from fedgrid.engine.steps import Weights, length, rounded
 from fedgrid.engine.workers import slices, spread
@@ -21,7 +21,7 @@ def evaluate(
     dtype and workers are as in Federation.
     """
     example, _ = data[:1]
-    _, rates = replicas_at_once(model, example, Epoch(1, 1), len(w))
+    rates = rates_at_once(model, example, len(w))
     at_once, correct, losses = examples_at_once(model, example, rates), [], []
     for part in slices(len(w), rates):
         judge = partial(judged, model, rounded(model.stacked(w[part]), dtype), w.dtype, data)

@@ -8,7 +8,7 @@ cohort's examples, and so is an update of plain SGD on its minibatch.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from fedgrid.algorithms.cohorts import cohort
 from fedgrid.algorithms.fedavg import State, Trained
 from fedgrid.algorithms.messages import Sender, transformed
 from fedgrid.engine.examples import Examples
-from fedgrid.engine.memory import Epoch, examples_at_once, replicas_at_once
+from fedgrid.engine.memory import Epoch, examples_at_once, rates_at_once, replicas_at_once
 from fedgrid.engine.model import Model
 from fedgrid.engine.states import States
 from fedgrid.engine.steps import Batches, Beside, Replicas, Weights, descend, replicated, rounded
@@ -110,7 +110,7 @@ class Federation:
         n_k = self.partition.sizes(S_t)
         weight = self.weights(t, S_t, n_k)
         by_size = np.argsort(-n_k, kind="stable")  # clients of one stack take about as many steps
-        together, _ = self.at_once(len(w))
+        together = min(self.at_once(len(w))[0], -(-len(S_t) // self.workers))  # each thread has work
         groups = [S_t[by_size][i : i + together] for i in range(0, len(S_t), together)]
         combined: dict[str, Tensor] = {}
         clients = dict(states.clients)
@@ -166,8 +166,7 @@ class Federation:
         And what distorts them: draws (steps, clients, B, draws).
         """
         sizes = self.partition.sizes(clients)
-        # a GPU captures a step per shape: there, one that serves every cohort
-        B = int(min(self.B, self.partition.largest if self.data.x.is_cuda else sizes.max()))
+        B = int(min(self.B, self.partition.largest if self.one_shape else sizes.max()))
         steps = -(-sizes.max() // B)
         each = [epochs(self.partition[k], self.E, self.stream("client", t, k), self.shuffle) for k in clients]
         drawn = [self.draws(self.E * n_k, t, k).reshape(self.E, n_k, -1) for k, n_k in zip(clients, sizes, strict=True)]
@@ -210,7 +209,7 @@ class Federation:
         here = self.data.x.device
         chosen, drawn = torch.from_numpy(b).to(here), torch.from_numpy(draws).to(here)
         share = self.shares(torch.from_numpy(n_k).to(here), self.data.y[chosen], w.dtype)
-        _, rates = replicas_at_once(self.model, self.example, Epoch(1, 1), len(w))
+        rates = rates_at_once(self.model, self.example, len(w))
         after, at_once = w.clone(), examples_at_once(self.model, self.example, rates)
         for part in slices(len(w), rates):
             pieces = [(chosen[some], drawn[some], share[some]) for some in slices(len(chosen), at_once)]
@@ -246,8 +245,23 @@ class Federation:
             self.held.clear()
             longest, alike = self.partition.largest, self.partition.alike(self.B)
             epoch = Epoch(int(min(self.B, longest)), longest, alike)
-            self.fits[rates] = replicas_at_once(self.model, self.example, epoch, rates)
+            if self.one_shape:
+                self.fits[rates] = replicas_at_once(self.model, self.example, epoch, rates)
+            else:
+                self.fits[rates] = 1, rates_at_once(self.model, self.example, rates)
         return self.fits[rates]
+
+    @cached_property
+    def one_shape(self) -> bool:
+        """Whether every client's steps have room for as many examples, so that any may step together.
+
+        A GPU captures a step per shape: one serves every cohort. On a CPU a stack must not change what a client
+        computes, and room for another, larger client's examples would: there, such clients step one after another, as
+        do texts, whose lengths differ.
+        """
+        n_k = np.diff(self.partition.offsets)
+        alike = self.model.unroll == 1 and n_k.min() >= min(self.B, n_k.max())
+        return self.data.x.is_cuda or bool(alike)
 
     def replicas(self, clients: int, part: slice, beside: Beside, lr: Tensor) -> Replicas:
         """The replicas of that many clients at those of the rates, all starting from w_t."""

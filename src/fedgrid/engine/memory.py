@@ -1,8 +1,7 @@
 """How much is done at once: how many replicas step together, how many examples pass through a model together.
 
-On a CPU what counts is the cache: replicas of small models are stacked, so that one batched product serves several;
-those of large ones step one after another, each by native kernels with its weights nearest the core.
-On a GPU what counts is its memory: everything is stacked that fits.
+On a CPU `width` measures how many replicas step together. On a GPU what counts is its memory: everything is stacked
+that fits.
 """
 
 import weakref
@@ -17,8 +16,9 @@ from torch.utils._pytree import tree_iter
 
 from fedgrid.engine.model import Model
 from fedgrid.engine.steps import descend
+from fedgrid.engine.width import measured_width
 
-STACKED = 2**20  # parameters, of all replicas together, that a CPU steps at once: 4 MiB in float32
+SMALL = 2**19  # parameters of a model whose rates pass together where weights stand still: losses depend on it
 SHARE = 0.8  # of the memory that is free on a GPU
 # Bytes of activations made at once where weights stand still. Not what happens to be free: sums depend on it.
 ROOM = {"cpu": 2**27, "cuda": 2**32}
@@ -40,8 +40,14 @@ def replicas_at_once(model: Model, example: Tensor, epoch: Epoch, rates: int) ->
     """
     if example.is_cuda:
         return fitting(model, example, epoch, rates, free(example.device))
-    together = STACKED // model.parameters
-    return (max(together // rates, 1), rates) if together > 1 else (1, 1)
+    return measured_width(model, tuple(example.shape), example.dtype, epoch.B, rates)
+
+
+def rates_at_once(model: Model, example: Tensor, rates: int) -> int:
+    """How many of the rates pass through the model together where its weights stand still."""
+    if example.is_cuda:
+        return fitting(model, example, Epoch(1, 1), rates, free(example.device))[1]
+    return rates if model.parameters <= SMALL else 1
 
 
 def fitting(model: Model, example: Tensor, epoch: Epoch, rates: int, room: int) -> tuple[int, int]:

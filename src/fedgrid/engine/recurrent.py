@@ -103,36 +103,41 @@ class Lstm:
         W, U = weights[:2]
         x, h, c, squashed, gates = kept
         steps, R, batch, _ = squashed.shape
-        i_, f_, g_, o_ = (gate.unbind(0) for gate in gates.unbind(-2))
+        (i, f, g, o), c_before = gates.unbind(-2), c[:-1]
+        # What a step multiplies is known for all steps at once: first the slopes of gates and cell,
         by_z = torch.empty_like(gates)
-        by_i, by_f, by_g, by_o = (gate.unbind(0) for gate in by_z.unbind(-2))
-        by_zs, by_out = by_z.flatten(-2).unbind(0), delta.permute(2, 0, 1, 3).unbind(0)
+        by_i, by_f, by_g, by_o = by_z.unbind(-2)
+        sigmoid_backward(g, i, grad_input=by_i)
+        sigmoid_backward(c_before, f, grad_input=by_f)
+        tanh_backward(i, g, grad_input=by_g)
+        sigmoid_backward(squashed, o, grad_input=by_o)
+        c_by_h, before_by_c = torch.ops.aten.tanh_backward(o, squashed), f
         if self.peephole:
             p_i, p_f, p_o = weights[3].unsqueeze(2).unbind(1)  # (R, 1, units) each
-        c_, s_ = c.unbind(0), squashed.unbind(0)
-        by_h, by_c = by_out[-1], torch.zeros_like(s_[0])
+            c_by_h.addcmul_(by_o, p_o)
+            before_by_c = torch.addcmul(f, by_i, p_i).addcmul_(by_f, p_f)
+        # then, from the last step to the first, the derivatives that they multiply.
+        across = (by_o, by_z[..., :3, :], by_z.flatten(-2), c_by_h, before_by_c, delta.permute(2, 0, 1, 3))
+        by_os, by_ifgs, by_zs, c_by_hs, before_by_cs, by_outs = (each.unbind(0) for each in across)
+        by_h, by_c = by_outs[-1], torch.zeros_like(squashed[0])
         for t in reversed(range(steps)):
-            sigmoid_backward(by_h * s_[t], o_[t], grad_input=by_o[t])
-            by_c.add_(torch.ops.aten.tanh_backward(by_h * o_[t], s_[t]))
-            if self.peephole:
-                by_c.addcmul_(by_o[t], p_o)
-            sigmoid_backward(by_c * g_[t], i_[t], grad_input=by_i[t])
-            sigmoid_backward(by_c * c_[t], f_[t], grad_input=by_f[t])
-            tanh_backward(by_c * i_[t], g_[t], grad_input=by_g[t])
-            by_c.mul_(f_[t])
-            if self.peephole:
-                by_c.addcmul_(by_i[t], p_i).addcmul_(by_f[t], p_f)
+            by_os[t].mul_(by_h)
+            by_c.addcmul_(by_h, c_by_hs[t])
+            by_ifgs[t].mul_(by_c.unsqueeze(-2))
+            by_c.mul_(before_by_cs[t])
             if t:
-                by_h = torch.baddbmm(by_out[t - 1], by_zs[t], U)
+                by_h = torch.baddbmm(by_outs[t - 1], by_zs[t], U)
         by_rows = by_z.flatten(-2).transpose(0, 1).flatten(1, 2)  # (R, steps·batch, 4·units)
         by_x = delta if first else torch.bmm(by_rows, W).view(R, steps, batch, -1).transpose(1, 2)
-        subtract_product(into[0], by_rows.mT, x)
+        if self.inputs < FEW and x.device.type == "cpu":
+            into[0].sub_(torch.bmm(x.mT, by_rows).mT)
+        else:
+            subtract_product(into[0], by_rows.mT, x)
         subtract_product(into[1], by_rows.mT, h[:-1].transpose(0, 1).flatten(1, 2))
         into[2].sub_(by_rows.sum(1, keepdim=True))
         if self.peephole:
-            seen = torch.stack([c[:-1], c[:-1], c[1:]], -2)  # by the gates i, f, o
-            by_gates = torch.cat([by_z[..., :2, :], by_z[..., 3:, :]], -2)
-            into[3].sub_((by_gates * seen).sum((0, 2)))
+            for place, (by_gate, seen) in enumerate(((by_i, c_before), (by_f, c_before), (by_o, c[1:]))):
+                into[3][:, place].sub_((by_gate * seen).sum((0, 2)))
         return by_x
 
     def native(self, x: Tensor) -> bool:
@@ -168,6 +173,7 @@ class Lstm:
         return x[0], W, U, b[0], torch.zeros_like(b[0]), zero, zero
 
 
+FEW = 16  # columns: a CPU takes up to nine times as long for a product of fewer as for its transpose
 LSTM = 2  # among oneDNN's recurrent layers
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 tanh_backward = torch.ops.aten.tanh_backward.grad_input
