@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -303,6 +304,94 @@ def test_an_npz_with_a_flipped_bit_is_none_or_holds_the_same_arrays_and_no_bit_i
         path.write_bytes(damaged)
         found.add(fetch.digest(path, ".npz"))
     assert found == {sound, "of no .npz file"}
+
+
+BLOGS = {"blogs/1.xml": b"one", "blogs/2.xml": b"two", "blogs/10.xml": b"ten"}
+
+
+def zipped(path, members, compression=zipfile.ZIP_DEFLATED, year=2004):
+    """A zip of those members, in that order, at that path."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, (year, 1, 1, 0, 0, 0)), content, compression)
+    return path
+
+
+@pytest.fixture
+def members_pin(tmp_path):
+    """What `sha256sum` tells of BLOGS in their folder."""
+    (tmp_path / "blogs").mkdir()
+    for name, content in BLOGS.items():
+        (tmp_path / name).write_bytes(content)
+    command = "LC_ALL=C sha256sum *.xml | sha256sum"
+    told = subprocess.run(command, shell=True, cwd=tmp_path / "blogs", capture_output=True, text=True, check=True)
+    return f"members {told.stdout.split()[0]}"
+
+
+@pytest.mark.parametrize(
+    ("members", "how"),
+    [
+        (BLOGS, {}),
+        (dict(reversed(BLOGS.items())), {}),
+        (BLOGS, {"compression": zipfile.ZIP_STORED}),
+        (BLOGS, {"compression": zipfile.ZIP_BZIP2, "year": 2021}),
+        ({"blogs/": b"", **BLOGS}, {}),
+        ({name.partition("/")[2]: content for name, content in BLOGS.items()}, {}),
+    ],
+    ids=["as it was", "another order", "stored", "another compression and time", "with its folder", "without a folder"],
+)
+def test_any_zip_of_the_pinned_members_will_do(tmp_path, members_pin, members, how):
+    place = zipped(tmp_path / "blogs.zip", members, **how)
+    assert fetch.bring(place, members_pin, []) == place
+
+
+@pytest.mark.parametrize(
+    ("members", "count"),
+    [
+        (BLOGS | {"blogs/2.xml": b"TWO"}, 3),
+        (BLOGS | {"blogs/3.xml": b"three"}, 4),
+        (dict(list(BLOGS.items())[:2]), 2),
+        ({"blogs/1.xml": b"two", "blogs/2.xml": b"one", "blogs/10.xml": b"ten"}, 3),
+        ({name.replace("10", "11"): content for name, content in BLOGS.items()}, 3),
+        (BLOGS | {"more/2.xml": b"two"}, 4),
+    ],
+    ids=["changed", "one more", "one less", "exchanged", "renamed", "one twice"],
+)
+def test_a_zip_of_other_members_is_refused(tmp_path, members_pin, members, count):
+    place = zipped(tmp_path / "blogs.zip", members)
+    said = refusal(fetch.bring, place, members_pin, [])
+    assert said.startswith(f"{place}: the sha256 of its {count} members is ")
+    assert said.endswith(f", not {members_pin.split()[1]} as pinned; delete it and fetch again")
+
+
+def test_a_member_whose_name_holds_the_sums_of_others_is_not_mistaken_for_them(tmp_path, members_pin):
+    hidden = f"1.xml\n{hashlib.sha256(b'ten').hexdigest()}  10.xml"
+    place = zipped(tmp_path / "blogs.zip", {hidden: b"one", "2.xml": b"two"})
+    assert "the sha256 of its 2 members is " in refusal(fetch.bring, place, members_pin, [])
+
+
+def test_what_is_no_zip_has_no_members(tmp_path, members_pin):
+    place = zipped(tmp_path / "blogs.zip", BLOGS)
+    for content in (place.read_bytes()[:-9], b"no zip"):
+        place.write_bytes(content)
+        assert "the sha256 of its 0 members is none, not " in refusal(fetch.bring, place, members_pin, [])
+
+
+def test_of_several_pins_one_will_do_and_where_none_does_each_is_told(tmp_path, members_pin):
+    place = zipped(tmp_path / "blogs.zip", BLOGS)
+    whole = hashlib.sha256(place.read_bytes()).hexdigest()
+    for pins in ([whole], [members_pin], ["0" * 64, members_pin], [whole, f"members {'0' * 64}"]):
+        assert fetch.bring(place, pins, []) == place
+    said = refusal(fetch.bring, place, ["0" * 64, f"members {'1' * 64}"], [])
+    assert f"its sha256 is {whole}, not {'0' * 64}; the sha256 of its 3 members is " in said
+
+
+@pytest.mark.parametrize("pin", [[], ["unpinned"], ["members"], f"members {'0' * 63}", f"Members {'0' * 64}", [1]])
+def test_several_pins_and_one_of_members_are_well_written(tmp_path, pin):
+    declared = tmp_path / "datasets.yaml"
+    declared.write_text(yaml.safe_dump({"toy": {"train": 9, "sources": ["."], "files": {"a.zip": pin}}}))
+    said = refusal(fetch.fetch, "toy", tmp_path / "raw", declared)
+    assert "which is not a file's name and sha256" in said and "'a.zip'" in said
 
 
 @pytest.mark.skipif(not MIRROR or not Path(MIRROR, "mnist").is_dir(), reason="FEDGRID_MIRROR is no folder with MNIST")

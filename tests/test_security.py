@@ -165,6 +165,14 @@ def test_an_archive_that_unpacks_without_end_is_given_up(monkeypatch):
         assert set(fetch.members(Path("x.tar.gz"))) == held
 
 
+def test_a_zip_whose_members_unpack_without_end_is_given_up(monkeypatch):
+    monkeypatch.setattr(fetch, "MOST", 3)
+    for size, count in ((2 * fetch.PIECE, 1), (4 * fetch.PIECE, 0)):
+        with zipfile.ZipFile("x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("big", bytes(size))
+        assert fetch.of_members(Path("x.zip"))[0] == count
+
+
 def test_an_array_that_says_it_is_larger_than_memory_is_refused():
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**60,)})

@@ -1,8 +1,8 @@
 """The datasets' files, each from the first source that has it, none kept without its pinned sha256.
 
-Of an archive that differs from mirror to mirror, the md5 of each member is pinned instead. A file whose sha256 nobody
-has published, or anyone's own, is declared as UNPINNED: it is refused until whoever trusts it has put it in its place
-and pinned the sha256 that the refusal tells.
+Of an archive that differs from mirror to mirror, the md5 of each member is pinned instead, or of a zip of thousands one
+sha256 over all of them. A file whose sha256 nobody has published, or anyone's own, is declared as UNPINNED: it is
+refused until whoever trusts it has put it in its place and pinned the sha256 that the refusal tells.
 
 `datasets.declared` says where files come from. FEDGRID_MIRROR, a folder or URL that holds <dataset>/<file>, is asked
 before the hosts. A file in place is never overwritten: the pinned one is left as it is, any other is an error that
@@ -16,6 +16,7 @@ import shutil
 import sys
 import tarfile
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
@@ -27,7 +28,7 @@ import requests
 
 from fedgrid.files import arrays, sha256, whole
 from fedgrid.tasks.datasets import DECLARED, RAW, corpora, declared, digits
-from fedgrid.tasks.datasets.declaration import UNPINNED, Pinned, Source
+from fedgrid.tasks.datasets.declaration import MEMBERS, UNPINNED, Pinned, Source
 
 # Sources that write the file themselves, by the names that params/datasets.yaml has for them.
 EMBEDDED: dict[str, Callable[[Path], None]] = {"scikit-learn": digits.extract, "fedgrid": corpora.generate}
@@ -103,6 +104,13 @@ def called(source: Source) -> str:
 
 def difference(path: Path, suffix: str, pinned: Pinned) -> str | None:
     """How the file differs from what is pinned of it; None where it does not."""
+    if isinstance(pinned, list):
+        faults = [difference(path, suffix, one) for one in pinned]
+        return None if None in faults else "; ".join(map(str, faults))
+    if isinstance(pinned, str) and pinned.startswith(MEMBERS):
+        count, found = of_members(path)
+        wanted = pinned.removeprefix(MEMBERS)
+        return None if found == wanted else f"the sha256 of its {count} members is {found}, not {wanted}"
     if isinstance(pinned, str):
         found = digest(path, suffix)
         return None if found == pinned else f"its sha256 is {found}, not {pinned}"
@@ -134,6 +142,38 @@ def bomb(path: Path) -> bool:
     with gzip.open(path) as file:
         pieces = iter(partial(file.read, PIECE), b"")
         return len(list(islice(map(len, pieces), MOST + 1))) > MOST
+
+
+def of_members(path: Path) -> tuple[int, str]:
+    """How many files a .zip has, and one sha256 of them; 0 and "none" of what is none.
+
+    It is that of their sha256sums by name, which `sha256sum * | sha256sum` tells in their folder (LC_ALL=C). Folders,
+    order, compression and times do not count.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            held = [member for member in archive.infolist() if not member.is_dir()]
+            if sum(member.file_size for member in held) > MOST * PIECE:
+                return 0, "none"
+            sums = [(plain_name(member.filename), member_sum(archive, member)) for member in held]
+    except Exception:  # a forged archive raises whatever its parser stumbles over
+        return 0, "none"
+    lines = [f"{one}  {name}\n".encode() for name, one in sorted(sums)]
+    return len(held), hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def plain_name(member: str) -> str:
+    """The member's name without folders, in one line: a line feed in a name must not look like another member."""
+    return member.rpartition("/")[2].replace("\n", "\\n")
+
+
+def member_sum(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
+    """sha256 of a member of a zip, in hexadecimal."""
+    hashed = hashlib.sha256()
+    with archive.open(member) as file:
+        for piece in iter(partial(file.read, PIECE), b""):
+            hashed.update(piece)
+    return hashed.hexdigest()
 
 
 def digest(path: Path, suffix: str) -> str:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Pinned = str | dict[str, str]  # sha256, or the md5 of each member of an archive
+Pinned = str | list[str] | dict[str, str]  # sha256, several that will do, or the md5 of each member of an archive
 # A folder or URL that holds the files, or what writes the file at the path that it is given.
 Source = str | Callable[[Path], None]
 UNPINNED = "unpinned"  # in place of a sha256 that is not known yet
+MEMBERS = "members "  # before a sha256: it is that of a zip's members, not of the zip
 NAME = r"\w[\w.-]*"  # of a dataset, a file or a member
+SHA256 = f"(?:{MEMBERS})?[0-9a-f]{{64}}"
 
 
 @dataclass(frozen=True)
@@ -18,9 +20,10 @@ class Declaration:
     """How many training examples a dataset has, and its files: in which sources to look, in order, what each must be.
 
     files: by their names what is pinned, a sha256 in hexadecimal (of an .npz, that of its arrays, as `fetch` tells it)
-    or, of an archive that differs from mirror to mirror, the md5 of each member; UNPINNED until it is known. clients:
-    how many the training examples have of their own, such as authors; None where that is unknown before they are there.
-    ValueError where one of these is something else.
+    or, of an archive that differs from mirror to mirror, the md5 of each member; of a zip of many, one sha256 for all
+    of them behind MEMBERS; UNPINNED until it is known. A list holds several of which one will do. clients: how many the
+    training examples have of their own, such as authors; None where that is unknown before they are there. ValueError
+    where one of these is something else.
     """
 
     train: int
@@ -48,9 +51,11 @@ def faulty(train: Any, sources: Any, files: Any, clients: Any) -> str | None:
 
 
 def well_pinned(pinned: Any) -> bool:
-    """Whether that is a sha256, UNPINNED, or the md5 of each member of an archive."""
+    """Whether that is a sha256, several, UNPINNED, or the md5 of each member of an archive."""
     if isinstance(pinned, dict):
         return all(
             re.fullmatch(NAME, str(one)) and re.fullmatch("[0-9a-f]{32}", str(md5)) for one, md5 in pinned.items()
         )
-    return bool(re.fullmatch(f"[0-9a-f]{{64}}|{UNPINNED}", str(pinned)))
+    if isinstance(pinned, list):
+        return bool(pinned) and all(re.fullmatch(SHA256, str(one)) for one in pinned)
+    return bool(re.fullmatch(f"{SHA256}|{UNPINNED}", str(pinned)))
