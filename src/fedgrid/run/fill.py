@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterable
 from types import FrameType
 
-GRACE = 600  # seconds that a cell has to end its round and write its checkpoint
-
 
 def fill(names: Iterable[str], seconds: float, run: Callable[[str], list[str]]) -> list[str]:
     """Runs the cells in that order until the time is over, and gives the names of those that failed.
@@ -42,9 +40,9 @@ def trained(command: list[str], seconds: float) -> int:
 
 
 def ended(child: "subprocess.Popen[bytes]") -> int:
-    """The exit status of the child, asked to end."""
+    """The exit status of the child, asked to end: it does so after its round, which may take long, by a checkpoint."""
     child.terminate()
-    return child.wait(GRACE)
+    return child.wait()
 
 
 def leave(number: int, frame: FrameType | None) -> None:
