@@ -34,6 +34,7 @@ from fedgrid.tasks.initial import initial_weights
 from fedgrid.tasks.models import DIGITS_2NN
 from tests.strangers import Controlled
 
+ROOT = Path(__file__).parents[1]
 PLAIN = {
     "task": "digits_2nn",
     "partition": "shards",
@@ -331,9 +332,9 @@ def test_an_interrupted_race_started_again_ends_like_the_undisturbed_one(
     assert len(started) == 1  # to name the initial weights, not to begin anew
 
 
-def started_once(start, started, cell):
+def started_once(start, started, cell, *kept):
     started.append(cell)
-    return start(cell)
+    return start(cell, *kept)
 
 
 def test_a_race_may_be_interrupted_any_number_of_times(laid_out, undisturbed, run, tmp_path):
@@ -359,15 +360,131 @@ def test_seconds_add_up_over_interruptions(laid_out, run, tmp_path, monkeypatch)
     assert lap.t == 12 and seconds >= 1000
 
 
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from fedgrid import files
+from fedgrid.algorithms import ALGORITHMS
+from fedgrid.engine.rows import Rows
+from fedgrid.grid.cells import cell
+from fedgrid.run import job
+from tests.strangers import Controlled
+settings, folder, checkpoints, place, at = json.loads(sys.argv[1])
+ALGORITHMS["controlled"] = Controlled
+job.CHECKPOINT_SECONDS = 0
+owner, name = {"row": (Rows, "put"), "flush": (Rows, "flush"), "rename": (Path, "replace"),
+               "checkpointed": (Rows, "checkpointed")}[place]
+does, calls = getattr(owner, name), []
+def killed(*arguments):
+    calls.append(1)
+    if len(calls) == at:
+        if place == "row":
+            row = arguments[1].copy()
+            row[..., len(row) // 2 :] = 0  # half of it is written
+            does(arguments[0], row, arguments[2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return does(*arguments)
+setattr(owner, name, killed)
+job.run(cell(settings), Path(folder, "raw"), Path(folder, "partitions"), Path(checkpoints))
+"""
+STATEFUL = PLAIN | {"lr": [0.1, 0.3, 1e30], "algorithm": "controlled"}
+
+
+@pytest.mark.parametrize("place", ["row", "flush", "rename", "checkpointed"])
+def test_a_race_whose_clients_keep_something_is_killed_anywhere_and_ends_like_the_undisturbed_one(
+    laid_out, run, tmp_path, monkeypatch, capsys, place
+):
+    """In the middle of a round; between its rows and the checkpoint; between the checkpoint and what follows it."""
+    monkeypatch.setitem(ALGORITHMS, "controlled", Controlled)
+    whole = outcome(run(STATEFUL))
+    path = tmp_path / f"{cell(STATEFUL).name}.npz"
+    for at in (1, 13 if place == "row" else 3):  # of five clients a round
+        words = json.dumps([STATEFUL, str(laid_out.folder), str(tmp_path), place, at])
+        killed = subprocess.run([sys.executable, "-c", KILLED, words], cwd=ROOT)
+        assert killed.returncode == -signal.SIGKILL
+    assert saved_round(STATEFUL, tmp_path) == (3 if place == "checkpointed" else 2)
+    assert outcome(run(STATEFUL)) == whole
+    assert capsys.readouterr().err == "" and checkpoint.beside(path).exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "removed"])
+def test_a_race_whose_clients_rows_are_damaged_says_so_and_begins_anew(
+    laid_out, run, tmp_path, monkeypatch, capsys, damage
+):
+    monkeypatch.setitem(ALGORITHMS, "controlled", Controlled)
+    whole = outcome(run(STATEFUL))
+    path = save(laid_out, STATEFUL, tmp_path, lap_at(laid_out, STATEFUL, 5, tmp_path))
+    rows = checkpoint.beside(path)
+    kept = rows.read_bytes()
+    if damage == "removed":
+        rows.unlink()
+    else:
+        rows.write_bytes(kept[:-1] if damage == "cut" else bytes(100) + kept[100:])
+    assert outcome(run(STATEFUL)) == whole
+    says = {"cut": "was cut", "altered": "does not hold what client", "removed": "is not there"}[damage]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{path}: no checkpoint ({rows} {says}") and "round 0" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("clients/parameters", lambda one: one - 1),
+        ("clients/rates", lambda one: one - 1),
+        ("clients/clients", lambda one: one + 1000),
+        ("clients/names", lambda one: np.array(["d_k"])),
+    ],
+)
+def test_what_clients_keep_has_the_shape_that_the_cell_s_have(laid_out, tmp_path, monkeypatch, capsys, name, change):
+    monkeypatch.setitem(ALGORITHMS, "controlled", Controlled)
+    path = save(laid_out, STATEFUL, tmp_path, lap_at(laid_out, STATEFUL, 5, tmp_path))
+    rewritten(path, lambda whole: whole.update({name: change(whole[name])}), sealed=True)
+    assert "clients" in refused(path, identity(laid_out, STATEFUL), cell(STATEFUL), capsys)
+
+
+NO_ROOM = """
+import json, resource, sys
+from pathlib import Path
+from fedgrid.algorithms import ALGORITHMS
+from fedgrid.grid.cells import cell
+from fedgrid.run import job
+from tests.strangers import Controlled
+settings, folder, checkpoints = json.loads(sys.argv[1])
+ALGORITHMS["controlled"] = Controlled
+resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
+try:
+    job.run(cell(settings), Path(folder, "raw"), Path(folder, "partitions"), Path(checkpoints))
+except ValueError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_disk_without_room_for_what_clients_keep_ends_the_race_with_a_line(laid_out, tmp_path):
+    words = json.dumps([STATEFUL, str(laid_out.folder), str(tmp_path)])
+    done = subprocess.run([sys.executable, "-c", NO_ROOM, words], cwd=ROOT, capture_output=True, text=True)
+    path = checkpoint.beside(checkpoint.path(tmp_path, cell(PLAIN).name, "cpu")).parent
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and line.startswith(f"{path}/") and line.endswith(
+        ".npz.clients: what clients keep is not written (File too large); make room and run the cell again: "
+        "it goes on from its checkpoint"
+    )
+
+
 # Checkpoints
 
 ELSEWHERE = {"device": "cpu", "processor": "Z80", "instructions": "none", "cores": 1, "threads": 1}
 
 
-def lap_at(laid_out, settings, t):
+def lap_at(laid_out, settings, t, checkpoints=None):
     one = cell(settings)
     drawn = job.read_partition(laid_out.partitions / f"{one.partition_name}.npz", laid_out.dataset)
-    return next(lap for lap in race.laps(one, laid_out.dataset, drawn, race.start(one)) if lap.t == t)
+    begun = race.start(one, checkpoints and checkpoint.beside(checkpoints / f"{one.name}.npz"))
+    return next(lap for lap in race.laps(one, laid_out.dataset, drawn, begun) if lap.t == t)
+
+
+def kept_by_all(lap):
+    """What each of 50 clients keeps at the rates still racing."""
+    return lap.states.of_clients(np.arange(50), {"c_k": torch.zeros_like(lap.w)})["c_k"].numpy()
 
 
 def identity(laid_out, settings):
@@ -403,15 +520,14 @@ def test_what_clients_and_server_keep_is_in_the_checkpoint_and_the_race_goes_on_
     monkeypatch.setitem(ALGORITHMS, "controlled", Controlled)
     settings = PLAIN | {"lr": [0.1, 0.3, 1e30], "algorithm": "controlled"}
     one, drawn = cell(settings), job.read_partition(laid_out.partitions / "digits-shards-K50-s0.npz", laid_out.dataset)
-    lap, whole = lap_at(laid_out, settings, 5), lap_at(laid_out, settings, 9)
+    lap, whole = lap_at(laid_out, settings, 5, tmp_path), lap_at(laid_out, settings, 9)
     assert len(lap.running) == 2 and lap.states.server["c"].shape == lap.w.shape  # one of three rates has diverged
-    assert {kept["c_k"].shape for kept in lap.states.clients.values()} == {lap.w.shape}
     read, *_ = checkpoint.read(save(laid_out, settings, tmp_path, lap), identity(laid_out, settings), one)
     assert read.states.server["c"].equal(lap.states.server["c"])
-    assert read.states.clients.keys() == lap.states.clients.keys()
+    assert np.array_equal(*(kept_by_all(each) for each in (read, lap)))
     went_on = next(on for on in race.laps(one, laid_out.dataset, drawn, read) if on.t == 9)
     assert went_on.w.equal(whole.w) and went_on.rates == whole.rates
-    assert all(went_on.states.clients[k]["c_k"].equal(kept["c_k"]) for k, kept in whole.states.clients.items())
+    assert np.array_equal(*(kept_by_all(each) for each in (went_on, whole)))
 
 
 def test_a_race_is_the_same_if_cell_sources_data_partition_and_torch_are(laid_out, tmp_path, monkeypatch):

@@ -6,8 +6,8 @@ cohort's examples, and so is an update of plain SGD on its minibatch.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import NamedTuple
 
@@ -32,10 +32,14 @@ NOBODY = -1  # in a table of indices: no example
 
 
 class Updated(NamedTuple):
-    """Clients after their local epochs: weights (clients, R, parameters), and how many steps each took."""
+    """Clients after their local epochs: weights (clients, R, parameters), and how many steps each took.
+
+    kept: what they kept from the last round in which they took part, (clients, R, parameters) each.
+    """
 
     w: Tensor
     steps: np.ndarray
+    kept: State
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,11 @@ class Federation:
         S_t = cohort(self.K, self.C, self.stream("cohort", t), self.rounding)
         n_k = self.partition.sizes(S_t)
         if self.steps_once(w, states):
-            combined, clients = {"w": self.fedsgd(t, S_t, w, lr)}, states.clients
+            combined = {"w": self.fedsgd(t, S_t, w, lr)}
         else:
-            combined, clients = self.sum_of_messages(t, S_t, w, lr, states)
+            combined = self.sum_of_messages(t, S_t, w, lr, states)
         w, server = self.algorithm.server_step(w, combined, states.server)
-        return w, States(server, clients), int(n_k.sum()) * self.E
+        return w, replace(states, server=server), int(n_k.sum()) * self.E
 
     def steps_once(self, w: Tensor, states: States) -> bool:
         """Whether the sum of the messages is the result of one step on the union of the cohort's examples.
@@ -102,8 +106,8 @@ class Federation:
 
     def sum_of_messages(
         self, t: int, S_t: np.ndarray, w: Tensor, lr: Tensor, states: States
-    ) -> tuple[dict[str, Tensor], Mapping[int, State]]:
-        """Σ weight_k · message_k over the cohort, and the states of all clients.
+    ) -> dict[str, Tensor]:
+        """Σ weight_k · message_k over the cohort, whose clients keep what they will.
 
         In FedAvg it is Σ n_k/m_t · w_k, each w_k after E epochs from w.
         """
@@ -113,17 +117,19 @@ class Federation:
         together = min(self.at_once(len(w))[0], -(-len(S_t) // self.workers))  # each thread has work
         groups = [S_t[by_size][i : i + together] for i in range(0, len(S_t), together)]
         combined: dict[str, Tensor] = {}
-        clients = dict(states.clients)
+        first = self.algorithm.client_state(w)
         updates = spread(lambda group: self.client_updates(t, group, w, lr, states), groups, self.workers)
         for group, updated in zip(groups, updates, strict=True):
-            for k, w_k, steps in zip(group.tolist(), updated.w, updated.steps.tolist(), strict=True):
-                trained = Trained(w, w_k, steps, lr.view(-1, 1), self.client_state(k, w, states), states.server)
-                if kept := self.algorithm.kept(trained):
-                    clients[k] = kept
+            keep: list[State] = []
+            for i, (k, w_k, steps) in enumerate(zip(group.tolist(), updated.w, updated.steps.tolist(), strict=True)):
+                before = {name: one[i] for name, one in updated.kept.items()}
+                trained = Trained(w, w_k, steps, lr.view(-1, 1), before, states.server)
+                keep.append(self.algorithm.kept(trained))
                 sent = transformed(w, w_k, self.message, Sender(t, k, S_t, self.stream))
                 for name, one in self.algorithm.message(trained._replace(w_k=sent)).items():
                     combined.setdefault(name, torch.zeros_like(one)).add_(one, alpha=weight[k])
-        return combined, clients
+            states.keep(group, keep, first, self.algorithm.title)
+        return combined
 
     def weights(self, t: int, S_t: np.ndarray, n_k: np.ndarray) -> dict[int, float]:
         """The weight of each client's message in their sum; ValueError naming a client whose weight is none."""
@@ -135,16 +141,11 @@ class Federation:
                 )
         return weights
 
-    def client_state(self, k: int, w: Tensor, states: States) -> State:
-        """What client k keeps from the last round in which it took part."""
-        return states.clients[k] if k in states.clients else self.algorithm.client_state(w)
-
     @torch.inference_mode()
     def client_updates(self, t: int, clients: np.ndarray, w: Tensor, lr: Tensor, states: States) -> Updated:
         """ClientUpdate(k, w) of those clients together, at every rate: weights (clients, R, parameters)."""
         _, rates = self.at_once(len(w))
-        each = [self.client_state(k, w, states) for k in clients.tolist()]
-        kept = {name: torch.stack([one[name] for one in each]) for name in each[0]}
+        kept = states.of_clients(clients, self.algorithm.client_state(w))
         parts = []
         for some in slices(len(w), rates):
             client, server = (
@@ -158,7 +159,7 @@ class Federation:
             for part in parts:
                 part.epoch(batches, taking_part)
         flat = [self.model.flat(part.weights).unflatten(0, (len(clients), -1)) for part in parts]
-        return Updated(torch.cat(flat, 1), steps)
+        return Updated(torch.cat(flat, 1), steps, kept)
 
     def orders(self, t: int, clients: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Each epoch's examples, step by step: indices (steps, clients, B), NOBODY where a client has none left.

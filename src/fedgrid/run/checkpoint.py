@@ -2,6 +2,8 @@
 
 It carries a digest of all that it holds. One that does not hold what was written, or what no race can be in, is set
 aside under another name, for whoever asks what happened before the race ends, and the race begins anew.
+
+What clients keep lies in a file beside it (`engine.rows`), of which the checkpoint names the rows and their digests.
 """
 
 import hashlib
@@ -18,6 +20,7 @@ import torch
 
 from fedgrid import files
 from fedgrid.curves import SCHEDULES
+from fedgrid.engine import rows
 from fedgrid.engine.states import States
 from fedgrid.grid.cells import Race
 from fedgrid.run import race
@@ -34,15 +37,24 @@ def path(folder: Path, name: str, device: str) -> Path:
     return folder / f"{name}{model}.npz"
 
 
+def beside(path: Path) -> Path:
+    """The file of what clients keep, of the race whose checkpoint lies at path."""
+    return path.with_name(f"{path.name}.clients")
+
+
 def save(path: Path, who: dict[str, str], lap: race.Lap, seconds: float, machines: Sequence[Machine]) -> None:
     """Writes the race so far, its seconds and the machines that it ran on, whole or not at all."""
-    tensors = {"w": lap.w} | named(lap.states)
+    clients = lap.states.clients
+    tensors = {"w": lap.w} | {f"server/{name}": one for name, one in lap.states.server.items()}
     state = {one.name: getattr(lap, one.name) for one in fields(lap) if one.name not in ("w", "states")}
     state["rates"] = [asdict(rate) for rate in lap.rates]
     arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+    arrays |= {f"clients/{name}": array for name, array in clients.index().items()}
     arrays["state"] = np.array(json.dumps([who, state, seconds, machines]))
+    clients.flush()
     with files.whole(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays, digest=np.array(digest(arrays)))
+    clients.checkpointed()
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -54,23 +66,9 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
     return whole.hexdigest()
 
 
-def named(states: States) -> dict[str, torch.Tensor]:
-    """The tensors of the states by where they stand: server/<name>, client/<k>/<name>."""
-    server = {f"server/{name}": one for name, one in states.server.items()}
-    return server | {f"client/{k}/{name}": one for k, kept in states.clients.items() for name, one in kept.items()}
-
-
-def states(tensors: Mapping[str, torch.Tensor]) -> States:
-    """The states of which those are the tensors."""
-    server: dict[str, torch.Tensor] = {}
-    clients: dict[int, dict[str, torch.Tensor]] = {}
-    for place, tensor in tensors.items():
-        match place.split("/"):
-            case ["server", name]:
-                server[name] = tensor
-            case ["client", k, name]:
-                clients.setdefault(int(k), {})[name] = tensor
-    return States(server, clients)
+def under(place: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of the arrays whose name begins with that place, by the rest of it."""
+    return {name.removeprefix(place): one for name, one in arrays.items() if name.startswith(place)}
 
 
 def read(path: Path, who: dict[str, str], cell: Race) -> tuple[race.Lap, float, list[Machine]] | None:
@@ -82,9 +80,12 @@ def read(path: Path, who: dict[str, str], cell: Race) -> tuple[race.Lap, float, 
         whose, state, seconds, machines = json.loads(str(kept["state"]))
         others = [key for key in who if whose.get(key) != who[key]]
         rates = tuple(race.Rate(**tuples(rate)) for rate in state["rates"])
-        tensors = {name: torch.from_numpy(array) for name, array in kept.items() if name != "state"}
-        w = tensors.pop("w")
-        lap = race.Lap(**(tuples(state) | {"w": w, "states": states(tensors), "rates": rates}))
+        w = torch.from_numpy(kept["w"])
+        server = {name: torch.from_numpy(array) for name, array in under("server/", kept).items()}
+        index = {} if others else under("clients/", kept)
+        clients = rows.named(beside(path), index, form_of(cell), cell.K)
+        states = States(server, clients, tuple(state["running"]))
+        lap = race.Lap(**(tuples(state) | {"w": w, "states": states, "rates": rates}))
         seconds = float(seconds)
         machines = [one | {key: str(one[key]) for key in ("processor", "instructions")} for one in machines]
         if not others and (fault := next(faults(cell, lap), None)):
@@ -122,6 +123,14 @@ def faults(cell: Race, lap: race.Lap) -> Iterator[str]:
     for rate in (lap.rates[i] for i in lap.running):
         if {len(rate.test_accuracy), len(rate.test_loss), len(rate.weights)} != {len(lap.rounds)}:
             yield f"its curve at lr {rate.lr:g} has not a value for each evaluated round"
+    yield from lap.states.clients.faults()
+
+
+def form_of(cell: Race) -> rows.Form:
+    """What a client keeps in a race of the cell, which begins with all of its rates."""
+    w = torch.zeros(len(cell.lr), cell.model.parameters, dtype=race.WEIGHTS)
+    names = tuple(sorted(cell.algorithm.client_state(w)))
+    return rows.Form(names, len(cell.lr), cell.model.parameters, w.numpy().dtype.str)
 
 
 def runs(rate: race.Rate) -> bool:

@@ -241,7 +241,7 @@ def run_race(
     here: checkpoint.Machine,
 ) -> dict[str, Any]:
     """Result, curves and provenance of a race, begun or resumed; its progress goes to stderr."""
-    lap, before, machines = checkpoint.read(place, who, cell) or (race.start(cell), 0.0, [])
+    lap, before, machines = checkpoint.read(place, who, cell) or (race.start(cell, checkpoint.beside(place)), 0.0, [])
     machines = [*machines, here]
     first, began = lap.t, time.monotonic()
     saved = shown = began

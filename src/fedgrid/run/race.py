@@ -8,6 +8,7 @@ the data and the partition alone: no function here reads a file or a clock.
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples
 from fedgrid.engine.federation import Federation
 from fedgrid.engine.precision import PRECISIONS
+from fedgrid.engine.rows import Rows
 from fedgrid.engine.states import States
 from fedgrid.grid.cells import Race
 from fedgrid.partitions.partition import Partition
@@ -62,12 +64,13 @@ class Lap:
     running: tuple[int, ...] = field(default=())  # places in `rates`
 
 
-def start(cell: Race) -> Lap:
-    """Round 0: every rate at the same initial weights."""
+def start(cell: Race, kept: Path | None = None) -> Lap:
+    """Round 0: every rate at the same initial weights. kept: where the file of what clients keep is to lie, if any."""
     w = initial_weights(cell.model, cell.init, stream(cell.seed, "init")).to(WEIGHTS)
     rates = tuple(Rate(lr) for lr in cell.lr)
     w = w.repeat(len(rates), 1)
-    return Lap(0, w, rates, States(cell.algorithm.server_state(w)), running=tuple(range(len(rates))))
+    states = States(cell.algorithm.server_state(w), Rows(kept))
+    return Lap(0, w, rates, states, running=tuple(range(len(rates))))
 
 
 def laps(
