@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+PIECE = 2**24  # bytes of the file that are looked at together
 NOWHERE = -1  # the place of a client that has not taken part
 
 
@@ -64,7 +65,7 @@ class Rows:
             return there, np.empty((0, 0, 0, 0))
         rows = np.empty((int(there.sum()), *self.form.shape), self.form.dtype)
         for row, at in zip(rows, place[there].tolist(), strict=True):
-            self.fill(row, at)
+            self.fill(row, at * row.nbytes)
         return there, rows
 
     def write(self, clients: np.ndarray, form: Form, rows: np.ndarray) -> None:
@@ -97,9 +98,9 @@ class Rows:
         self.end += 1
         return self.end - 1
 
-    def fill(self, row: np.ndarray, place: int) -> None:
-        """Reads the row there; ValueError where the file ends before."""
-        left, at = row.data.cast("B"), place * row.nbytes
+    def fill(self, rows: np.ndarray, at: int) -> None:
+        """Reads the rows from that byte on; ValueError where the file ends before."""
+        left = rows.data.cast("B")
         while left:
             if not (read := os.preadv(self.opened(), [left], at)):
                 raise ValueError(f"{self.path}: it was cut; delete it and run the cell again, from round 0")
@@ -165,12 +166,17 @@ class Rows:
         if self.path.stat().st_size < self.end * self.form.nbytes:
             yield f"{self.path} was cut"
             return
-        row, has = np.empty(self.form.shape, self.form.dtype), np.flatnonzero(self.place != NOWHERE)
-        for k in has[np.argsort(self.place[has])].tolist():  # as they lie on the disk
-            self.fill(row, int(self.place[k]))
-            if digest(row) != self.digest[k]:
-                yield f"{self.path} does not hold what client {k} kept"
-                return
+        whose, has = np.full(self.end, NOWHERE), np.flatnonzero(self.place != NOWHERE)
+        whose[self.place[has]] = has
+        at_once = max(PIECE // self.form.nbytes, 1)
+        for start in range(0, self.end, at_once):
+            some = whose[start : start + at_once]
+            rows = np.empty((len(some), *self.form.shape), self.form.dtype)
+            self.fill(rows, start * self.form.nbytes)
+            for k, row in zip(some.tolist(), rows, strict=True):
+                if k != NOWHERE and digest(row) != self.digest[k]:
+                    yield f"{self.path} does not hold what client {k} kept"
+                    return
 
 
 def named(path: Path, index: Mapping[str, np.ndarray], form: Form, K: int) -> Rows:
@@ -187,7 +193,7 @@ def named(path: Path, index: Mapping[str, np.ndarray], form: Form, K: int) -> Ro
     clients, places, digests = (index[name] for name in ("clients", "places", "digests"))
     if not (clients.dtype == places.dtype == np.int64 and digests.dtype == np.uint64 and clients.size):
         raise ValueError("its clients, their places and digests are no whole numbers")
-    if not clients.shape == places.shape == digests.shape == np.unique(clients).shape == np.unique(places).shape:
+    if not clients.shape == places.shape == digests.shape == (len(clients),) or repeats(clients) or repeats(places):
         raise ValueError("its clients have not a place and a digest each")
     if clients.min() < 0 or clients.max() >= K or places.min() < 0:
         raise ValueError(f"it names clients that are not among {K}, or places that no file has")
@@ -196,6 +202,11 @@ def named(path: Path, index: Mapping[str, np.ndarray], form: Form, K: int) -> Ro
     rows.end = int(places.max()) + 1
     rows.checkpointed()
     return rows
+
+
+def repeats(numbers: np.ndarray) -> bool:
+    """Whether one of them stands there twice."""
+    return bool((np.diff(np.sort(numbers)) == 0).any())
 
 
 def digest(row: np.ndarray) -> int:
