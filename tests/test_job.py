@@ -419,7 +419,7 @@ def test_a_race_whose_clients_rows_are_damaged_says_so_and_begins_anew(
     if damage == "removed":
         rows.unlink()
     else:
-        rows.write_bytes(kept[:-1] if damage == "cut" else bytes(100) + kept[100:])
+        rows.write_bytes(kept[:-1] if damage == "cut" else b"\1" * 100 + kept[100:])
     assert outcome(run(STATEFUL)) == whole
     says = {"cut": "was cut", "altered": "does not hold what client", "removed": "is not there"}[damage]
     (line,) = capsys.readouterr().err.splitlines()
