@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from bench import loops, pruning, rounds
+from bench import clients, loops, pruning, rounds
 from fedgrid.curves import Prune
 from fedgrid.rng import stream
 from fedgrid.run.pace import examples
@@ -52,6 +52,14 @@ def test_a_row_says_what_was_done_and_how_fast():
     assert row["gflops"] == pytest.approx(row["examples_per_second"] * models.DIGITS_2NN.flops / 1e9)
     assert row["share_of_matmul"] == pytest.approx(row["gflops"] / row["matmul_gflops"])
     assert 50 < row["peak_mb"] < 24_000
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_round_of_many_clients_says_what_they_keep(keeps):
+    row = clients.measure(clients.Case("softmax", 300, 20, keeps), turns=1)
+    assert set(clients.COLUMNS) <= set(row) and json.loads(json.dumps(row)) == row
+    assert row["file_mb"] == pytest.approx(300 * 650 * 4 / 1e6 if keeps else 0)  # each in its place: no checkpoint yet
+    assert len(clients.row(row)) == len(clients.COLUMNS)
 
 
 def test_a_race_is_cut_where_the_rule_ends_its_rates_and_costs_so_much_less():

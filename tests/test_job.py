@@ -620,6 +620,7 @@ def test_a_record_that_is_written_leaves_no_checkpoint_of_any_device_nor_what_a_
     path.parent.mkdir(parents=True)
     for begun in (path, other, path.with_name(f".{path.name}.7.partial"), path.with_name(f"{path.name}.damaged")):
         begun.touch()
+    checkpoint.beside(path).touch()
     job.settle(one)
     assert list(path.parent.iterdir()) == [other]
 
