@@ -113,8 +113,9 @@ def measure(case: Case, turns: int = TURNS) -> dict[str, Any]:
             w, states, _ = federation.round(t, w, torch.full((1,), 0.05), states)
             taken.append((time.perf_counter() - began, time.process_time() - before))
         seconds, processor = (min(turn[i] for turn in taken[1:]) for i in (0, 1))  # the first is slow
-        measured = {"seconds": seconds, "processor_seconds": processor, "peak_mb": memory(CPU)}
-        return asdict(case) | {"device": provenance.hardware(CPU, 1)["processor"]} | measured | kept(place, race.Lap(1, w, (), states))
+        here = {"device": provenance.hardware(CPU, 1)["processor"], "peak_mb": memory(CPU)}
+        measured = {"seconds": seconds, "processor_seconds": processor}
+        return asdict(case) | here | measured | kept(place, race.Lap(1, w, (), states))
 
 
 def fill(rows: Rows, model: Model, clients: int) -> None:

@@ -1,4 +1,4 @@
-"""Laws of what clients keep in a file: the bits that memory would have, of one round with the checkpoint, or refused."""
+"""Laws of what clients keep in a file: the bits that memory has, of one round with the checkpoint, or refused."""
 
 import os
 from dataclasses import dataclass, field

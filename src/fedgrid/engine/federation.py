@@ -104,9 +104,7 @@ class Federation:
         term = self.algorithm.client_term(w, w, {}, states.server)
         return term is None or not term.any()
 
-    def sum_of_messages(
-        self, t: int, S_t: np.ndarray, w: Tensor, lr: Tensor, states: States
-    ) -> dict[str, Tensor]:
+    def sum_of_messages(self, t: int, S_t: np.ndarray, w: Tensor, lr: Tensor, states: States) -> dict[str, Tensor]:
         """Σ weight_k · message_k over the cohort, whose clients keep what they will.
 
         In FedAvg it is Σ n_k/m_t · w_k, each w_k after E epochs from w.
