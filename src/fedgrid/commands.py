@@ -82,14 +82,14 @@ def run(names: list[str]) -> None:
 
     cells = artefacts.all_cells()
     asked = [artefacts.known(name, cells, "cell") for name in names]
-    portable = [cell.name for cell in asked if cell.numerics == numerics.PORTABLE]
-    for cell in asked:
-        if cell.name not in portable:
-            print(job.settle(cell))
+    portable = [cell for cell in asked if cell.numerics == numerics.PORTABLE]
+    native = [cell for cell in asked if cell not in portable]
+    for path in job.settled(native):
+        print(path)
     if portable and not numerics.here(numerics.PORTABLE):
-        numerics.become(numerics.PORTABLE, ["fedgrid", "run", *portable])
-    for name in portable:
-        print(job.settle(cells[name]))
+        numerics.become(numerics.PORTABLE, ["fedgrid", "run", *(cell.name for cell in portable)])
+    for path in job.settled(portable):
+        print(path)
 
 
 def key(names: list[str]) -> None:

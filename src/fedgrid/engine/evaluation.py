@@ -10,7 +10,7 @@ from fedgrid.engine.examples import Examples
 from fedgrid.engine.memory import examples_at_once, rates_at_once
 from fedgrid.engine.model import Model
 from fedgrid.engine.steps import Weights, length, rounded
-from fedgrid.engine.workers import slices, spread
+from fedgrid.engine.workers import pieces, slices, spread
 
 
 def evaluate(
@@ -25,7 +25,7 @@ def evaluate(
     at_once, correct, losses = examples_at_once(model, example, rates), [], []
     for part in slices(len(w), rates):
         judge = partial(judged, model, rounded(model.stacked(w[part]), dtype), w.dtype, data)
-        right, loss = zip(*spread(judge, slices(len(data.y), at_once), workers), strict=True)
+        right, loss = zip(*spread(judge, pieces(len(data.y), at_once, w.is_cuda), workers), strict=True)
         correct.append(torch.stack(right).sum(0))
         losses.append(torch.stack(loss).sum(0))
     counted = (data.y >= 0).sum().item()

@@ -25,7 +25,7 @@ from fedgrid.engine.memory import Epoch, examples_at_once, rates_at_once, replic
 from fedgrid.engine.model import Model
 from fedgrid.engine.states import States
 from fedgrid.engine.steps import Batches, Beside, Replicas, Weights, descend, replicated, rounded
-from fedgrid.engine.workers import slices, spread
+from fedgrid.engine.workers import pieces, slices, spread
 from fedgrid.partitions import Partition
 
 NOBODY = -1  # in a table of indices: no example
@@ -211,9 +211,9 @@ class Federation:
         rates = rates_at_once(self.model, self.example, len(w))
         after, at_once = w.clone(), examples_at_once(self.model, self.example, rates)
         for part in slices(len(w), rates):
-            pieces = [(chosen[some], drawn[some], share[some]) for some in slices(len(chosen), at_once)]
+            parts = [(chosen[some], drawn[some], share[some]) for some in pieces(len(chosen), at_once, w.is_cuda)]
             step = partial(self.step_on, rounded(self.model.stacked(w[part]), self.dtype), lr[part])
-            for moved in spread(step, pieces, self.workers):
+            for moved in spread(step, parts, self.workers):
                 after[part].add_(moved)
         return after
 

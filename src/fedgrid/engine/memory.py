@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from fedgrid.engine import ranks
 from fedgrid.engine.model import Model
 from fedgrid.engine.steps import descend
 from fedgrid.engine.width import measured_width
@@ -145,4 +146,4 @@ def free(device: torch.device) -> int:
     """
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     there = torch.cuda.mem_get_info(device)[0] + kept
-    return int(min(SHARE * there, there - ROOM["cuda"]))
+    return -ranks.greatest(-int(min(SHARE * there, there - ROOM["cuda"])))  # ranks deal out the same pieces

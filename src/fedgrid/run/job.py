@@ -16,7 +16,7 @@ import torch
 
 from fedgrid import files, partitions
 from fedgrid.curves import best_rate, envelope
-from fedgrid.engine import products
+from fedgrid.engine import products, ranks
 from fedgrid.engine.precision import PRECISIONS
 from fedgrid.grid.cells import Cell, Interpolation, Race
 from fedgrid.numerics import PORTABLE
@@ -133,6 +133,17 @@ def identity(cell: Cell, dataset: Dataset, drawn: Partition) -> dict[str, str]:
     } | instructions(cell)
 
 
+def agree(who: dict[str, str]) -> None:
+    """ValueError where another rank is at another race."""
+    for rank, other in enumerate(ranks.each(who)):
+        for key in who:
+            if other.get(key) != who[key]:
+                raise ValueError(
+                    f"rank {rank} has the {key} {other.get(key)}, rank {ranks.rank()} the {key} {who[key]}; give a job "
+                    "processes of one cell, on nodes of one kind"
+                )
+
+
 def instructions(cell: Cell) -> dict[str, str]:
     """The kernels that a CPU sums by; a GPU has them by its name."""
     if device(cell) != race.CPU:
@@ -165,6 +176,17 @@ def progress(cell: Race, lap: race.Lap, pace: float) -> str:
     return f"{cell.name}: round {lap.t}/{cell.rounds}, {reached}, {pace:.3g} rounds/s, {left}"
 
 
+def settled(cells: Sequence[Cell]) -> Iterator[Path]:
+    """The path of each cell's record, once it is there; at one rank of several processes, which share the work."""
+    with ranks.joined():
+        for cell in cells:
+            if ranks.first():
+                yield settle(cell)
+            elif ranks.awaited():
+                with locks.own_gpu():
+                    run(cell)
+
+
 def settle(cell: Cell) -> Path:
     """The path of the cell's record, which is made if there is none; ValueError where a damaged one lies there.
 
@@ -179,8 +201,10 @@ def settle(cell: Cell) -> Path:
         if place.is_file():
             record.read(place)
             print(f"{place}: it is there; delete it to run the cell again", file=sys.stderr)
+            ranks.told(False)
         else:
             key = keys.private()  # one that can't be read is refused now, not after the race
+            ranks.told(True)
             with locks.own_gpu():
                 made = run(cell)
             if fault := next(record.faults(json.loads(record.text(made))), None):
@@ -207,6 +231,8 @@ def run(cell: Cell, raw: Path = RAW, partitions: Path = PARTITIONS, checkpoints:
     TASKS[cell.task].check(dataset)
     drawn = partition_of(cell, dataset, partitions)
     who = identity(cell, dataset, drawn)
+    agree(who)
+    here = provenance.beside(ranks.each(here))
     # of the sources as imported, not as they may be edited meanwhile
     commit, (patched, patch) = provenance.commit(), provenance.patch()
     if isinstance(cell, Interpolation):
@@ -241,19 +267,23 @@ def run_race(
     here: checkpoint.Machine,
 ) -> dict[str, Any]:
     """Result, curves and provenance of a race, begun or resumed; its progress goes to stderr."""
-    lap, before, machines = checkpoint.read(place, who, cell) or (race.start(cell, checkpoint.beside(place)), 0.0, [])
+    kept = ranks.told(checkpoint.read(place, who, cell) if ranks.first() else None)
+    own = checkpoint.beside(place) if ranks.first() else None  # the others keep what clients keep for themselves
+    lap, before, machines = kept or (race.start(cell, own), 0.0, [])
     machines = [*machines, here]
     first, began = lap.t, time.monotonic()
     saved = shown = began
     with terminated() as signals:
         for lap in race.laps(cell, dataset, drawn, lap, device(cell), here["threads"]):  # noqa: B020  # the race goes on from where it stood
             now = time.monotonic()
-            if signals or now - saved >= CHECKPOINT_SECONDS:
+            stop = ranks.greatest(max(signals, default=0))  # all in the same round
+            if ranks.first() and (stop or now - saved >= CHECKPOINT_SECONDS):
                 keep(place, who, lap, before + now - began, machines)
                 saved = now
-            if signals:
-                raise SystemExit(128 + signals[0])
-            if now - shown >= PROGRESS_SECONDS:
+            if stop:
+                ranks.told()  # a launcher ends those that are left when the first has ended
+                raise SystemExit(128 + stop)
+            if ranks.first() and now - shown >= PROGRESS_SECONDS:
                 print(progress(cell, lap, (lap.t - first) / (now - began)), file=sys.stderr, flush=True)
                 shown = now
     return {

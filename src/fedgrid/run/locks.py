@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from fedgrid.engine import ranks
+
 POLL_SECONDS = 2  # between two looks at a lock that another process holds
 
 
@@ -25,7 +27,9 @@ def alone(path: Path) -> Iterator[None]:
     lock = lock_on(path)
     if not acquired(lock):
         say(f"{path.stem}: another process is at it; waiting for its end")
-        lock.acquire()
+        while not acquired(lock):
+            time.sleep(POLL_SECONDS)
+            ranks.keep_waiting()
     try:
         yield
     finally:
@@ -35,7 +39,10 @@ def alone(path: Path) -> Iterator[None]:
 
 @contextmanager
 def own_gpu() -> Iterator[None]:
-    """PyTorch's "cuda" is a GPU that no other cell of this user uses here, once one is free; nothing without a GPU."""
+    """PyTorch's "cuda" is a GPU that no other cell of this user uses here, once one is free; nothing without a GPU.
+
+    ValueError where none is free for one of several ranks: those that wait would hold what others wait for.
+    """
     if not torch.cuda.is_available():
         yield
         return
@@ -56,6 +63,8 @@ def first_free(paths: Sequence[Path]) -> Iterator[int]:
     """The place in the sequence of a lock file that is this block's, once one is free."""
     locks = [lock_on(path) for path in paths]
     if (index := first_acquired(locks)) is None:
+        if ranks.size() > 1:
+            raise ValueError(f"rank {ranks.rank()}: no GPU of {len(locks)} is free; a job needs one for each rank")
         say(f"other cells use all GPUs ({len(locks)}); waiting for the first that is free")
     while index is None:
         time.sleep(POLL_SECONDS)

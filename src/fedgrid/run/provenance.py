@@ -103,6 +103,14 @@ def hardware(device: torch.device, threads: int) -> dict[str, Any]:
     }
 
 
+def beside(machines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The hardware of ranks that work together: the first one's, every processor, and how many ranks if several."""
+    if len(machines) == 1:
+        return dict(machines[0])
+    processors = " and ".join(dict.fromkeys(one["processor"] for one in machines))
+    return dict(machines[0]) | {"processor": processors, "ranks": len(machines)}
+
+
 def requested() -> dict[str, int | None]:
     """What SLURM gave this job: CPUs, GPUs, memory in MB, seconds; None where it does not say, or is not there."""
     given = {what: os.environ.get(name, "") for what, name in SLURM.items()}

@@ -77,6 +77,7 @@ ADDED = {
             **dict.fromkeys(("device", "processor", "instructions"), "text"),
             "cores": "a whole number or null",
             "threads": "a whole number",
+            "ranks?": "a whole number",
         },
         "peak_memory_bytes": {"host": "a whole number", "device": "a whole number or null"},
         "requested": dict.fromkeys(("cpus", "gpus", "memory_mb", "seconds"), "a whole number or null"),
