@@ -85,3 +85,23 @@ def test_a_cell_of_portable_numbers_takes_no_gpu_and_a_cpus_time(cell):
 def test_what_is_granted_is_whole_minutes(longest):
     with pytest.raises(ValueError, match=r"partitions.yaml: longest is .*; it must be minutes, from 1"):
         resources.cluster({"longest": longest})
+
+
+def test_processes_share_a_long_cell_and_no_short_one(cell, monkeypatch):
+    short, long = replace(cell, E=1, rounds=1), replace(cell, E=1000)
+    here, alone = resources.cluster({"ranks": 4, "gpu_tasks": []}), resources.cluster({"gpu_tasks": []})
+    assert [here.tasks(short), here.tasks(long), alone.tasks(long)] == [None, 4, None]
+    assert here.megabytes(long, 1) == 4 * resources.megabytes(long, 0, 1)
+    assert here.megabytes(short, 1) == resources.megabytes(short, 0, 1)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert [here.start(short, 1), alone.start(long, 1)] == ["python", "python"]
+    assert here.start(long, 1) == "torchrun --standalone --nproc-per-node=4"
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert here.start(long, 2) == "srun --kill-on-bad-exit=1 --ntasks=4 --cpus-per-task=2 python"
+    assert here.start(short, 2) == "python"
+
+
+@pytest.mark.parametrize("ranks", [0, "two", True])
+def test_processes_are_a_whole_number(ranks):
+    with pytest.raises(ValueError, match=r"partitions.yaml: ranks is .*; it must be processes, from 1"):
+        resources.cluster({"ranks": ranks})

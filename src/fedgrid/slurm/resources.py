@@ -4,6 +4,7 @@ Both grow with a job's attempts, up to a bound. A short walltime costs little, s
 where it stood; a long one waits in the queue.
 """
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,13 +48,15 @@ class Cluster:
     """What the jobs of a run ask of its cluster.
 
     longest: minutes that a job asks for at most. gpu_tasks: the tasks whose cells take a GPU, all where it is None.
+    ranks: processes that share a long cell, each on a GPU of its own where the cell takes one.
     """
 
     longest: int
     gpu_tasks: Collection[str] | None
+    ranks: int = 1
 
     def gpus(self, cell: Cell) -> int:
-        """How many GPUs the cell's job takes, where there are any; portable numbers are computed on a CPU."""
+        """How many GPUs a process of the cell's takes, where there are any; portable numbers are computed on a CPU."""
         return int(cell.numerics != PORTABLE and (self.gpu_tasks is None or cell.task in self.gpu_tasks))
 
     def minutes(self, cell: Cell, attempt: int, packs: Mapping[str, int]) -> int:
@@ -65,8 +68,23 @@ class Cluster:
         return minutes(cell, self.gpus(cell), attempt, max(share, 1))
 
     def megabytes(self, cell: Cell, attempt: int) -> int:
-        """Megabytes that the cell's job asks for."""
-        return megabytes(cell, self.gpus(cell), attempt)
+        """Megabytes of a node's memory that the cell's job asks for: all its processes may be on one."""
+        return (self.tasks(cell) or 1) * megabytes(cell, self.gpus(cell), attempt)
+
+    def tasks(self, cell: Cell) -> int | None:
+        """How many processes share the cell's job; None where it is one's, as a short cell's always is."""
+        return None if self.ranks == 1 or self.pack(cell) else self.ranks
+
+    def start(self, cell: Cell, threads: int) -> str:
+        """What starts each process of the cell's job: Python, for several by srun in a SLURM job, else by torchrun.
+
+        Both end all processes as soon as one fails.
+        """
+        if not (tasks := self.tasks(cell)):
+            return "python"
+        if "SLURM_JOB_ID" in os.environ:
+            return f"srun --kill-on-bad-exit=1 --ntasks={tasks} --cpus-per-task={threads} python"
+        return f"torchrun --standalone --nproc-per-node={tasks}"
 
     def pack(self, cell: Cell) -> str | None:
         """The group of short cells that may share one job; None of a long cell."""
@@ -77,7 +95,8 @@ class Cluster:
 
 def cluster(config: Mapping[str, Any]) -> Cluster:
     """The cluster of that configuration of Snakemake's; ValueError where it is none."""
-    longest = config.get("longest", LONGEST)
-    if type(longest) is not int or longest < 1:
-        raise ValueError(f"profiles/slurm/partitions.yaml: longest is {longest!r}; it must be minutes, from 1")
-    return Cluster(longest, config.get("gpu_tasks"))
+    longest, ranks = config.get("longest", LONGEST), config.get("ranks", 1)
+    for name, value, what in (("longest", longest, "minutes"), ("ranks", ranks, "processes")):
+        if type(value) is not int or value < 1:
+            raise ValueError(f"profiles/slurm/partitions.yaml: {name} is {value!r}; it must be {what}, from 1")
+    return Cluster(longest, config.get("gpu_tasks"), ranks)
