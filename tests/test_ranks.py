@@ -95,10 +95,11 @@ def records(where):
 
 
 def told(where):
-    """The records' text by name, without what clocks say, memory, and how many processes there were."""
+    """The records' text by name, without what clocks say, memory, commits, and how many processes there were."""
     found = records(where)
     for one in found.values():
-        for key in ("seconds", "examples_per_second", "peak_memory_bytes"):
+        one.pop("patch")
+        for key in ("seconds", "examples_per_second", "peak_memory_bytes", "commit", "dirty", "patch"):
             del one["provenance"][key]
         one["provenance"]["hardware"].pop("ranks", None)
     return {name: record.text(one) for name, one in found.items()}

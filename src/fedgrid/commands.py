@@ -78,12 +78,15 @@ def partition(names: list[str]) -> None:
 
 def run(names: list[str]) -> None:
     """Train cells and write their records; a stopped cell resumes, a record that is there is kept."""
+    from fedgrid.engine import ranks
     from fedgrid.run import job
 
     cells = artefacts.all_cells()
     asked = [artefacts.known(name, cells, "cell") for name in names]
     portable = [cell for cell in asked if cell.numerics == numerics.PORTABLE]
     native = [cell for cell in asked if cell not in portable]
+    if native and portable and ranks.launched()[1] > 1:  # which meet once, and not again when they begin anew
+        raise ValueError("several processes run cells of native and of portable numerics apart: give each a command")
     for path in job.settled(native):
         print(path)
     if portable and not numerics.here(numerics.PORTABLE):

@@ -20,6 +20,7 @@ from fedgrid.algorithms.batches import Stream, epochs
 from fedgrid.algorithms.cohorts import cohort
 from fedgrid.algorithms.fedavg import State, Trained
 from fedgrid.algorithms.messages import Sender, transformed
+from fedgrid.engine import ranks
 from fedgrid.engine.examples import Examples
 from fedgrid.engine.memory import Epoch, examples_at_once, rates_at_once, replicas_at_once
 from fedgrid.engine.model import Model
@@ -112,7 +113,7 @@ class Federation:
         n_k = self.partition.sizes(S_t)
         weight = self.weights(t, S_t, n_k)
         by_size = np.argsort(-n_k, kind="stable")  # clients of one stack take about as many steps
-        together = min(self.at_once(len(w))[0], -(-len(S_t) // self.workers))  # each thread has work
+        together = min(self.at_once(len(w))[0], -(-len(S_t) // (self.workers * ranks.size())))  # each thread has work
         groups = [S_t[by_size][i : i + together] for i in range(0, len(S_t), together)]
         combined: dict[str, Tensor] = {}
         first = self.algorithm.client_state(w)
@@ -245,9 +246,10 @@ class Federation:
             longest, alike = self.partition.largest, self.partition.alike(self.B)
             epoch = Epoch(int(min(self.B, longest)), longest, alike)
             if self.one_shape:
-                self.fits[rates] = replicas_at_once(self.model, self.example, epoch, rates)
+                fit = replicas_at_once(self.model, self.example, epoch, rates)
             else:
-                self.fits[rates] = 1, rates_at_once(self.model, self.example, rates)
+                fit = 1, rates_at_once(self.model, self.example, rates)
+            self.fits[rates] = ranks.told(fit)  # what one rank measured serves all
         return self.fits[rates]
 
     @cached_property

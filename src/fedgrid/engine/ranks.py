@@ -138,7 +138,7 @@ def dealt(
 ) -> Iterator[Result]:
     """The results of the items, in their order, at every rank; each computes at least that many of them at once.
 
-    More, where results are small. At no time are there more than one rank's.
+    More, where results are small. At no time are there those of more than one rank beside one's own.
     """
     done = 0
     while done < len(items):

@@ -20,7 +20,10 @@ def slices(n: int, size: int) -> list[slice]:
 
 
 def pieces(n: int, most: int, on_gpu: bool) -> list[slice]:
-    """0 to n in pieces of that size at most, for ranks to share: on a GPU, where all may fit in one, one for each."""
+    """0 to n in pieces that ranks share, of that size; on a GPU, where all may fit in one, at least one for each.
+
+    On a CPU they are those of one process: sums depend on them.
+    """
     return slices(n, min(most, -(-n // ranks.size())) if on_gpu else most)
 
 

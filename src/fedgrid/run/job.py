@@ -177,7 +177,9 @@ def progress(cell: Race, lap: race.Lap, pace: float) -> str:
 
 
 def settled(cells: Sequence[Cell]) -> Iterator[Path]:
-    """The path of each cell's record, once it is there; at one rank of several processes, which share the work."""
+    """The path of each cell's record, once it is there; of several processes that share it, at the first alone."""
+    if not cells:
+        return
     with ranks.joined():
         for cell in cells:
             if ranks.first():
