@@ -9,8 +9,12 @@ import time
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from fedgrid import commands
 from fedgrid.engine import ranks
+from fedgrid.grid import artefacts
+from fedgrid.numerics import NUMERICS
 from fedgrid.run import job, locks, record
 from fedgrid.tasks.datasets import digits
 from tests.sharing import free_port, made, process, said, started
@@ -19,7 +23,7 @@ FEDAVG = {
     "task": "digits_2nn",
     "partition": "shards",
     "K": 50,
-    "C": 0.5,  # 25 clients, of which nine step together: three pieces, the last one smaller
+    "C": 0.5,  # 25 clients, in pieces of which the last one is smaller
     "E": 1,
     "B": 7,
     "lr": [0.1, 0.3],
@@ -219,6 +223,28 @@ def test_other_cells_are_not_shared(folder):
     assert ended(apart) == [1, 1]
     for rank in (0, 1):
         assert "give a job processes of one cell, on nodes of one kind" in last_line(folder, rank)
+
+
+def test_several_processes_do_not_begin_anew_for_cells_of_other_numerics(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cells = {
+        "task": "digits_2nn",
+        "partition": "iid",
+        "C": 0.1,
+        "E": 1,
+        "B": 10,
+        "lr": 0.1,
+        "targets": 0.9,
+        "rounds": 5,
+    }
+    table = {"rows": ["numerics"], "columns": ["C"], "baseline": {"numerics": "native"}}
+    declared = {"title": "Both", "paper": False, "cells": cells, "grid": [{"numerics": list(NUMERICS)}], "table": table}
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params/both.yaml").write_text(yaml.safe_dump(declared))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="several processes run cells of native and of portable numerics apart"):
+        commands.run([one.name for one in artefacts.artefact("both").cells])
 
 
 def test_the_others_wait_as_long_as_the_first_waits_for_the_cell(folder, alone, monkeypatch):
