@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from fedgrid.grid import artefacts
-from tests.slurm.campaign import EAGER, EAGERLY, PROFILE, timeless
+from tests.slurm.campaign import EAGER, EAGERLY, PARTITIONS, PROFILE, timeless
 from tests.slurm.cluster import run, until
 
 RANKS = 4
@@ -30,6 +30,7 @@ def shared(campaign):
     """The checkout with that cell, the cell's name, and its record by one process."""
     tree = campaign.tree
     (tree.path / "params/shared.yaml").write_text(yaml.safe_dump(SHARED))
+    (tree.path / "profiles/slurm/partitions.yaml").write_text(yaml.safe_dump(PARTITIONS | {"ranks": RANKS}))
     tree.commit("a cell to share")
     (one,) = artefacts.artefact("shared", tree.path / "params").cells
     tree.run("python", "-m", "fedgrid", "run", one.name)
@@ -46,18 +47,19 @@ def processes(name):
 
 def test_a_cell_over_two_nodes_has_the_record_of_one_process_though_one_of_them_is_killed(cluster, shared):
     campaign, name, alone = shared
-    over = ("--config", f"ranks={RANKS}", "--set-resources", "run:nodes=2")
     record = f"results/cells/digits_2nn/{name}.json"
+    nodes = ("--set-resources", "run:nodes=2")
     # The nodes of this cluster have names that no network knows.
     known = {"PYTHONPATH": f"{campaign.tree.path}/src{os.pathsep}{EAGERLY}", "MASTER_ADDR": "127.0.0.1"}
-    snakemake = campaign.tree.start("snakemake", *PROFILE, *EAGER, *over, "--", record, **known)
+    snakemake = campaign.tree.start("snakemake", *PROFILE, *EAGER, *nodes, "--", record, **known)
     campaign.started.append(snakemake)
-    until(lambda: campaign.kept(name) >= 3, 300)
+    until(lambda: campaign.kept(name) >= 3 or snakemake.poll() is not None, 300)
+    assert snakemake.poll() is None, snakemake.communicate()
     assert run("squeue", "-h", "-t", "R", "-o", "%N %D %C").split() == ["n[1-2]", "2", str(RANKS)]
     found = processes(name)
-    nodes = [environment(one)["SLURMD_NODENAME"] for one in found]
-    assert sorted(nodes) == ["n1", "n1", "n2", "n2"]
-    os.kill(found[nodes.index("n2")], signal.SIGKILL)
+    there = [environment(one)["SLURMD_NODENAME"] for one in found]
+    assert sorted(there) == ["n1", "n1", "n2", "n2"]
+    os.kill(found[there.index("n2")], signal.SIGKILL)
     until(lambda: not set(found) & set(processes(name)), 60)
     said, _ = snakemake.communicate(timeout=600)
     assert not snakemake.returncode, said
