@@ -19,8 +19,8 @@ RANKS = 4
 SHARED = {
     "title": "Shared",
     "paper": False,
-    "cells": {"task": "digits_2nn", "partition": "iid", "K": 50, "targets": [0.93], "lr": [0.1, 0.215, 0.464]},
-    "grid": [{"C": 0.5, "E": [3], "B": 10, "rounds": 100_000}],
+    "cells": {"task": "digits_2nn", "partition": "iid", "K": 50, "targets": [0.9], "lr": [0.1, 0.215, 0.464]},
+    "grid": [{"C": 0.5, "E": [3], "B": 10, "rounds": 10_000}],
     "table": {"rows": ["E"], "columns": ["C"], "baseline": {"E": 3}},
 }
 
@@ -48,7 +48,7 @@ def processes(name):
 def test_a_cell_over_two_nodes_has_the_record_of_one_process_though_one_of_them_is_killed(cluster, shared):
     campaign, name, alone = shared
     record = f"results/cells/digits_2nn/{name}.json"
-    nodes = ("--set-resources", "run:nodes=2")
+    nodes = ("--set-resources", "run:nodes=2", "run:mem_mb=4000")  # a second attempt's may be more than a node has
     # The nodes of this cluster have names that no network knows.
     known = {"PYTHONPATH": f"{campaign.tree.path}/src{os.pathsep}{EAGERLY}", "MASTER_ADDR": "127.0.0.1"}
     snakemake = campaign.tree.start("snakemake", *PROFILE, *EAGER, *nodes, "--", record, **known)
