@@ -8,11 +8,12 @@ clients keep. Memory holds a place and a digest of each client, and the rows of 
 
 import hashlib
 import os
+import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,6 +55,10 @@ class Rows:
         self.free = np.empty(0, np.int64)  # places before the end that neither a client nor the checkpoint has
         self.end = 0
         self.file: int | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Given to another process, they are a copy of its own there."""
+        return copy, (self.path, self.form, self.place, self.digest, self.end)
 
     def read(self, clients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which of the clients have a row, bool (clients,), and their rows (those, names, rates, parameters)."""
@@ -177,6 +182,17 @@ class Rows:
                 if k != NOWHERE and digest(row) != self.digest[k]:
                     yield f"{self.path} does not hold what client {k} kept"
                     return
+
+
+def copy(path: Path | None, form: Form | None, place: np.ndarray, digest: np.ndarray, end: int) -> Rows:
+    """The rows of that file in a temporary one, which no checkpoint names."""
+    rows = Rows()
+    rows.form, rows.place, rows.digest, rows.end = form, place, digest, end
+    rows.named = np.zeros(len(place), bool)
+    if path is not None and form is not None:
+        with path.open("rb") as source, os.fdopen(os.dup(rows.opened()), "wb") as own:
+            shutil.copyfileobj(source, own)
+    return rows
 
 
 def named(path: Path, index: Mapping[str, np.ndarray], form: Form, K: int) -> Rows:
