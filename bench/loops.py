@@ -7,25 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from bench.peers.networks import Recurrent
 from fedgrid.engine.examples import Examples
 from fedgrid.engine.functional import Module
 from fedgrid.engine.model import Layered, Model
 from fedgrid.tasks.models import MNIST_2NN, MNIST_CNN
-
-
-class Recurrent(nn.Module):
-    """An embedding, torch.nn.LSTM (which has no peepholes) and a linear layer."""
-
-    def __init__(self, vocabulary: int, width: int, units: int, depth: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(vocabulary, width)
-        self.memory = nn.LSTM(width, units, depth, batch_first=True)
-        self.out = nn.Linear(units, vocabulary)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, steps) → (batch, steps, vocabulary)."""
-        out, _ = self.memory(self.embedding(x))
-        return self.out(out)
 
 
 def network(model: Model) -> nn.Module:
