@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from bench.rounds import CPU, GPU, measure
+from bench.rounds import BF16, CPU, GPU, Workload, measure
+from fedgrid.engine.precision import bf16_is_slow
 from fedgrid.numerics import NATIVE, NUMERICS, become, here
 
 COLUMNS = {
@@ -23,6 +24,7 @@ COLUMNS = {
     "clients": "of clients",
     "cohort": "cohort",
     "batch_size": "B",
+    "precision": "precision",
     "rates": "rates",
     "workers": "threads",
     "examples_per_second": "examples/s",
@@ -32,6 +34,15 @@ COLUMNS = {
     "evaluated_per_second": "evaluated/s",
     "peak_mb": "peak MB",
 }
+
+
+def workloads(numerics: str) -> tuple[list[tuple[Workload, torch.device]], str]:
+    """What is measured here, each on its device, and why no bf16 is on the CPU, where none is."""
+    left_out = bf16_is_slow() if numerics == NATIVE else "portable numerics are float32, not bf16"
+    todo = [(work, torch.device("cpu")) for work in (CPU if left_out else [*CPU, *BF16])]
+    if torch.cuda.is_available():
+        todo += [(work, torch.device("cuda")) for work in GPU]
+    return todo, left_out
 
 
 def row(measured: dict[str, Any]) -> list[str]:
@@ -49,15 +60,15 @@ def main() -> None:
     asked = parser.parse_args()
     if not here(asked.numerics):
         become(asked.numerics, ["bench", *sys.argv[1:]])
-    todo = [(work, torch.device("cpu")) for work in CPU]
-    if torch.cuda.is_available():
-        todo += [(work, torch.device("cuda")) for work in GPU]
+    todo, left_out = workloads(asked.numerics)
     measured = []
     for work, device in todo:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
             measured.append(alone.submit(measure, work, device, numerics=asked.numerics).result())
         print(f"{len(measured)} of {len(todo)} measured", file=sys.stderr)
     print(tabulate([row(one) for one in measured], list(COLUMNS.values()), "github", disable_numparse=True))
+    if left_out:
+        print(f"\n{left_out}; no row of a CPU has it")
     if asked.json:
         asked.json.write_text(json.dumps(measured, indent=1) + "\n")
 

@@ -23,6 +23,7 @@ from fedgrid.engine.evaluation import evaluate
 from fedgrid.engine.examples import Examples
 from fedgrid.engine.federation import Federation
 from fedgrid.engine.model import Model
+from fedgrid.engine.precision import PRECISIONS
 from fedgrid.engine.states import States
 from fedgrid.engine.workers import spread
 from fedgrid.numerics import NATIVE, PORTABLE
@@ -50,6 +51,7 @@ class Workload:
     each: int = 600
     clients: int = 100
     workers: int = 1
+    precision: str = "float32"
 
 
 MODELS: dict[str, Model] = vars(models) | {"2NN as an nn.Module": loops.MODULE_2NN}
@@ -70,6 +72,10 @@ CPU = [
     Workload("CHAR_LSTM", 10, rates=5, cohort=2, each=20),
     Workload("WORD_LSTM", 8, cohort=4, each=160),
 ]
+BF16 = [  # where a CPU has instructions for it
+    Workload("MNIST_CNN", 10, cohort=2, each=300, precision="bf16"),
+    Workload("CHAR_LSTM", 10, cohort=2, each=20, precision="bf16"),
+]
 GPU = [
     Workload("MNIST_2NN", 10, rates=5),
     Workload("2NN as an nn.Module", 10, rates=5),
@@ -86,12 +92,13 @@ def measure(work: Workload, device: torch.device, turns: int = TURNS, numerics: 
     torch.set_num_threads(1)
     if numerics == PORTABLE:
         products.portable()
-    model, rng = MODELS[work.model], stream(0, "bench")
-    data = examples(model, work.each * min(work.clients, 100), rng, device)
+    model, rng, (dtype, _) = MODELS[work.model], stream(0, "bench"), PRECISIONS[work.precision]
+    n = work.each * min(work.clients, 100)
+    data = examples(model, n, rng, device, dtype)
     kind = "population" if work.clients > 100 else "iid"
     held = partitions.draw(PARTITIONS[kind](), np.zeros(len(data.y), np.int64), work.clients, rng)
     B, share, draw = work.B or math.inf, work.cohort / work.clients, partial(stream, 0)
-    federation = Federation(model, data, held, share, 1, B, draw, workers=work.workers)
+    federation = Federation(model, data, held, share, 1, B, draw, dtype=dtype, workers=work.workers)
     w = initial_weights(model, inits(model)[0], rng).float().repeat(work.rates, 1).to(device)
     lr = torch.full((work.rates,), 0.05, device=device)
     rounds = iter(range(1, turns + 3))
@@ -100,14 +107,14 @@ def measure(work: Workload, device: torch.device, turns: int = TURNS, numerics: 
     peak = memory(device)  # before anything else is asked for
 
     few = slice(0, min(max(int(EVALUATED / model.forward_flops), 1), len(data.y)))
-    tested = Examples(data.x[few], data.y[few], data.inputs)
+    tested, exact = Examples(data.x[few], data.y[few], data.inputs), examples(model, n, stream(0, "bench"), device)
     net, clients = loops.network(model).to(device), [torch.from_numpy(held[k]).to(device) for k in range(work.cohort)]
     a = torch.randn(SIZE, SIZE, device=device)
     tasks: dict[str, Callable[[], Any]] = {
         "matmul": lambda: list(spread(lambda _: a @ a, range(work.workers), work.workers)),
         "round": a_round,
-        "evaluation": lambda: evaluate(model, w, tested, workers=work.workers),
-        "loop": lambda: loops.train(net, clients, data, int(min(B, work.each)), 0.05),
+        "evaluation": lambda: evaluate(model, w, tested, dtype, work.workers),
+        "loop": lambda: loops.train(net, clients, exact, int(min(B, work.each)), 0.05),
     }
     for task in tasks.values():
         timed(task, device)

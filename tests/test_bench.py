@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from bench import __main__ as bench
 from bench import clients, loops, pruning, rounds
 from fedgrid.curves import Prune
 from fedgrid.rng import stream
@@ -60,6 +61,26 @@ def test_a_round_of_many_clients_says_what_they_keep(keeps):
     assert set(clients.COLUMNS) <= set(row) and json.loads(json.dumps(row)) == row
     assert row["file_mb"] == pytest.approx(300 * 650 * 4 / 1e6 if keeps else 0)  # each in its place: no checkpoint yet
     assert len(clients.row(row)) == len(clients.COLUMNS)
+
+
+def test_bf16_has_rows_where_a_cpu_has_instructions_for_it_and_the_bench_says_where_it_has_not(monkeypatch):
+    def of_bf16(numerics):
+        todo, left_out = bench.workloads(numerics)
+        return [work.model for work, device in todo if work.precision == "bf16" and device.type == "cpu"], left_out
+
+    monkeypatch.setattr(bench, "bf16_is_slow", lambda: "")
+    assert of_bf16("native") == (["MNIST_CNN", "CHAR_LSTM"], "")
+    assert of_bf16("portable") == ([], "portable numerics are float32, not bf16")
+    monkeypatch.setattr(bench, "bf16_is_slow", lambda: "bf16 does not pay")
+    assert of_bf16("native") == ([], "bf16 does not pay")
+
+
+def test_a_row_of_bf16_is_measured_with_products_in_bf16(monkeypatch):
+    seen = set()
+    monkeypatch.setattr(rounds, "evaluate", lambda *given: seen.add(given[3]))
+    work = rounds.Workload("DIGITS_2NN", 10, cohort=2, each=20, precision="bf16")
+    row = rounds.measure(work, torch.device("cpu"), turns=1)
+    assert row["precision"] == "bf16" and seen == {torch.bfloat16}
 
 
 def test_a_race_is_cut_where_the_rule_ends_its_rates_and_costs_so_much_less():

@@ -466,11 +466,21 @@ def test_a_trial_sees_a_replica_that_does_not_end_where_it_does_alone(monkeypatc
 
 
 def test_the_widths_tried_fit_into_a_cache():
-    assert list(width.fitting_a_cache(1, 5)) == [(1, 1), (2, 1), (4, 1)]
-    assert list(width.fitting_a_cache(5, 9)) == [(1, 1), (1, 2), (1, 3), (1, 5)]
-    assert list(width.fitting_a_cache(13, 9)) == [(1, 1), (1, 2), (1, 4), (1, 7)]
+    assert list(width.fitting_a_cache(1, 9)) == [(1, 1), (2, 1), (5, 1)]
+    assert list(width.fitting_a_cache(5, 9)) == [(1, 1), (1, 3), (1, 5)]  # 2, 2 and 1 would leave one alone
+    assert list(width.fitting_a_cache(13, 9)) == [(1, 1), (1, 7)]
+    assert list(width.fitting_a_cache(8, 9)) == [(1, 1), (1, 2), (1, 4), (1, 8)]
     assert list(width.fitting_a_cache(3, 0)) == [(1, 1)]
     assert max(clients * rates for clients, rates in width.fitting_a_cache(3, 10**6)) <= width.MOST
+
+
+def test_a_clients_rates_stay_together_unless_another_width_is_clearly_faster():
+    taken = {(1, 1): 2.0, (1, 3): 1.0, (1, 5): 1.09, (2, 5): 1.2}
+    assert width.chosen(taken) == (1, 5)
+    assert width.chosen(taken | {(1, 5): 1.11}) == (1, 3)
+    assert width.chosen({(1, 1): 1.0, (1, 5): 1.5, (2, 5): 1.4}) == (1, 1)
+    assert width.chosen(taken | {(2, 5): 0.9}) == (2, 5)
+    assert width.chosen({(1, 1): 2.0, (2, 1): 1.04, (4, 1): 1.0, (8, 1): 1.03}) == (2, 1)
 
 
 @pytest.mark.parametrize(("size", "cores", "share"), [("512K", "0", 2**19), ("32768K", "0-3,8-11", 2**22)])

@@ -10,6 +10,7 @@ import torch
 import yaml
 from sklearn.datasets import load_digits
 
+from fedgrid.engine.precision import bf16_is_slow
 from fedgrid.grid import plan
 from fedgrid.grid.artefacts import artefact
 from fedgrid.grid.cells import cell
@@ -180,6 +181,34 @@ def test_the_pace_is_a_positive_number(monkeypatch, settings):
     finally:
         torch.set_num_threads(threads)
     assert found > 0 and math.isfinite(found)
+
+
+@pytest.mark.parametrize(
+    ("flags", "slow"),
+    [("avx2 fma", True), ("avx2 avx512f", True), ("avx512_bf16", False), ("amx_tile amx_bf16", False)],
+)
+def test_bf16_pays_on_a_cpu_that_has_instructions_for_it(flags, slow, tmp_path):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu sse2 {flags}\n")
+    says = "bf16 does not pay on this CPU: without AMX or AVX512-BF16, its products are no faster than float32's"
+    assert bf16_is_slow(tmp_path / "cpuinfo") == (says if slow else "")
+    assert bf16_is_slow(tmp_path / "no such file") == says
+
+
+def test_a_plan_says_where_bf16_does_not_pay(table4, monkeypatch):
+    rounded = replace(table4, cells=tuple(replace(one, precision="bf16") for one in table4.cells[:2]))
+    monkeypatch.setattr(plan, "bf16_is_slow", lambda: "bf16 does not pay")
+    lines = [
+        plan.text(one, list(costs(one, done).values()), 2, what).splitlines()[-1]
+        for one, done, what in [
+            (rounded, [], "core"),
+            (rounded, [], "GPU"),
+            (rounded, [one.name for one in rounded.cells], "core"),
+            (table4, [], "core"),
+        ]
+    ]
+    assert ["bf16 does not pay" in line for line in lines] == [True, False, False, False]
+    monkeypatch.setattr(plan, "bf16_is_slow", lambda: "")
+    assert "bf16 does" not in plan.text(rounded, list(costs(rounded).values()), 2, "core")
 
 
 def work(device, **settings):

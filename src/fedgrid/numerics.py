@@ -41,11 +41,15 @@ def environment() -> dict[str, str]:
 
 def check(cpuinfo: Path = CPUINFO, machine: str = platform.machine()) -> None:
     """ValueError where this machine cannot give the portable bits: the libraries would be told what it has not."""
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-    if machine != "x86_64" or INSTRUCTIONS - set(flags):
-        has = "not Linux" if not lines else "without AVX2"
+    if machine != "x86_64" or INSTRUCTIONS - flags(cpuinfo):
+        has = "without AVX2" if cpuinfo.is_file() else "not Linux"
         raise ValueError(f"numerics: portable needs Linux on an x86-64 processor with AVX2; here is {machine}, {has}")
+
+
+def flags(cpuinfo: Path = CPUINFO) -> set[str]:
+    """The instructions and other features of this machine's processor, as Linux on x86-64 calls them."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    return set(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
 
 
 def here(numerics: str) -> bool:

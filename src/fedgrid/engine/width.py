@@ -22,10 +22,12 @@ from fedgrid.engine.steps import Batches, Beside, Replicas
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 CACHE = 2**22  # bytes, where the system does not say
 MOST = 10  # replicas: of more, calls are a small part
+CLIENTS = (2, 5, 10)  # tried together: cohorts are tens, mostly, and leave no small rest
 LONG = 0.005  # seconds of a single replica's step in which calls are a small part already
 COMPARED = 8  # steps after which bits are compared: another order of summation shows in the first few
 TIMED = 2  # steps of a turn: so short that some are undisturbed, on a busy machine too
 SECONDS = 0.25  # of this thread, for the turns of all widths
+CLEAR = 1.1  # times as long as the fastest: so slow must all rates of one client be before another width is taken
 NEAR = 1.05  # of the least time: the narrowest so near it leaves most of the cache to the data
 
 Width = tuple[int, int]  # how many clients, how many of the rates of each
@@ -45,16 +47,26 @@ def measured_width(model: Model, shape: tuple[int, ...], dtype: torch.dtype, B: 
     while len(alike) > 1 and time.thread_time() - began < SECONDS:
         for width, turn in turns.items():  # one after another: a machine's speed varies
             least[width] = min(least[width], turn())
-    return next(width for width in alike if least[width] <= NEAR * min(least.values()))
+    return chosen(least)
+
+
+def chosen(least: dict[Width, float]) -> Width:
+    """The width to take, given each one's least time, the narrowest first.
+
+    Rates of one client share its examples, so those stay together unless another width is clearly faster.
+    """
+    together = max(width for width in least if width[0] == 1)
+    if least[together] <= CLEAR * min(least.values()):
+        return together
+    return next(width for width in least if least[width] <= NEAR * min(least.values()))
 
 
 def fitting_a_cache(rates: int, most: int) -> Iterator[Width]:
     """One replica, then more and more of a client's rates, then of clients, as far as `most` replicas fit."""
-    some = [rates]
-    while some[-1] > 1:
-        some.append(-(-some[-1] // 2))
-    clients = [2**i for i in range(1, MOST.bit_length())]
-    for width in [*((1, part) for part in reversed(some)), *((n, rates) for n in clients)]:
+    powers = [2**i for i in range(rates.bit_length() + 1)]
+    parts = sorted({-(-rates // n) for n in powers} | {1})
+    even = [part for part in parts if rates % part == 0 or 2 * (rates % part) > part]  # no small rest
+    for width in [*((1, part) for part in even), *((n, rates) for n in CLIENTS)]:
         if width == (1, 1) or prod(width) <= min(most, MOST):
             yield width
 

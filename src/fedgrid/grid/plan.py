@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from fedgrid.engine.precision import bf16_is_slow
 from fedgrid.grid import paper
 from fedgrid.grid.artefacts import Artefact
 from fedgrid.grid.cells import Cell, Race
@@ -93,5 +94,7 @@ def text(artefact: Artefact, costs: list[Cost], count: int, what: str) -> str:
     on = f"{count} {what}{'s' * (count > 1)}"
     total = f"{len(left)} of {len(costs)} cells to run: {hours:.2f} h expected on {on}, at most {at_most:.2f} h"
     unfused = sorted({one.cell.task for one in costs if not one.cell.model.fused})
-    slower = f"\n{', '.join(unfused)}: no fused layers, an nn.Module is {SLOWER}" if unfused else ""
-    return f"{artefact.title}\n\n{tabulate(rows, headers, disable_numparse=True)}\n\n{total}{slower}"
+    notes = [f"{', '.join(unfused)}: no fused layers, an nn.Module is {SLOWER}"] if unfused else []
+    if what == "core" and any(one.cell.precision == "bf16" for one in left) and bf16_is_slow():
+        notes.append(f"{bf16_is_slow()}; the hours above have it so")
+    return "\n".join([artefact.title, "", tabulate(rows, headers, disable_numparse=True), "", total, *notes])
