@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedgrid.grid import limits
+from fedgrid.grid import limits, schemas
 from fedgrid.grid.artefacts import RULES, artefact, artefact_names
 from fedgrid.partitions import PARTITIONS, draw
 from fedgrid.tasks.datasets import Declaration
@@ -333,3 +333,10 @@ def test_those_are_the_workflow_s_rules():
     sources = [ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
     found = {name for path in sources for name in re.findall(r"^ *rule (\w+):", path.read_text(), re.MULTILINE)}
     assert found == {*RULES, "quickstart"}
+
+
+def test_the_paper_s_params_files_are_what_snakemake_s_schemas_allow(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    schemas.check(Path("params/datasets.yaml"), "datasets")
+    for name in artefact_names():
+        schemas.check(Path(f"params/{name}.yaml"), "artefact")

@@ -319,3 +319,14 @@ def test_a_range_of_its_own_is_that_of_the_panel_s_first_setting(name):
     one = artefact(name, DECLARED)
     first = one.figure["panels"][0]
     assert set(one.figure["range"]) == {str(cell.settings[first]) for cell in one.cells}
+
+
+def test_a_curve_of_the_paper_s_that_stands_for_a_whole_panel_is_there_once_and_unnamed(folder):
+    (folder / "params/paper.yaml").write_text("figure0: [{E: 5, points: [[1, 0.25]]}]\n")
+    alike = lines(figure({"E": 5, "init": ["glorot", "he"]}), {})
+    assert [(line.name, line.paper, line.theirs) for line in alike] == [
+        ("init = glorot", ((1, 0.25),), ""),
+        ("init = he", (), "init = he"),
+    ]
+    apart = lines(figure({"E": [1, 5], "init": "glorot"}), {})
+    assert [(line.paper, line.theirs) for line in apart] == [((), "E = 1"), (((1, 0.25),), "E = 5")]

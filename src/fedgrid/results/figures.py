@@ -88,7 +88,7 @@ def paler(ours: Mapping[str, Any]) -> dict[str, Any]:
 def shown(line: Line, whose: str) -> str:
     """What the legend says of a line."""
     if whose == "paper":
-        return f"paper: {line.name}" if line.name else "paper"
+        return f"paper: {line.theirs}" if line.theirs else "paper"
     return (line.name or "fedgrid") + (f" (n = {line.n})" if line.n > 1 else "")
 
 

@@ -46,6 +46,7 @@ class Line:
     n: int  # repeats that have been run
     ours: Band
     paper: Points
+    theirs: str  # the name of the paper's curve; empty where it is the panel's only one
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -56,17 +57,27 @@ class Line:
 def lines(artefact: Artefact, records: Mapping[str, Any]) -> list[Line]:
     """The figure's lines, panel by panel, each experiment in its place, run or not."""
     layout, printed = artefact.figure or {}, paper.printed(artefact.name)
-    found = []
+    found: list[Line] = []
     for panel, experiments in panels(artefact).items():
-        firsts = [repeats[0] for repeats in experiments]
+        firsts, place = [repeats[0] for repeats in experiments], len(found)
         for cell, repeats in zip(firsts, experiments, strict=True):
             curves = [records[one.name]["curves"] for one in repeats if one.name in records]
             for told, lr in identities(cell, firsts, layout):
                 ours = mean_and_range([reading(cell, one, layout, lr) for one in curves])
                 theirs = paper.of(cell if lr is None else replace(cell, lr=(lr,)), printed).get("points", [])
                 points = tuple((x, y) for x, y in theirs)
-                found.append(Line(panel, called(told, is_fedsgd(cell)), told, cell, len(curves), ours, points))
+                name = called(told, is_fedsgd(cell))
+                found.append(Line(panel, name, told, cell, len(curves), ours, points, name))
+        found[place:] = sharing(found[place:])
     return found
+
+
+def sharing(panel: Sequence[Line]) -> list[Line]:
+    """The panel's lines; a curve of the paper's that stands for all of them stands beside the first alone."""
+    first, *others = panel
+    if not (others and first.paper and all(line.paper == first.paper for line in others)):
+        return list(panel)
+    return [replace(first, theirs=""), *(replace(line, paper=()) for line in others)]
 
 
 def panels(artefact: Artefact) -> dict[str, list[tuple[Cell, ...]]]:
