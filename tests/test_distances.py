@@ -88,11 +88,23 @@ def test_figure_1_has_four_losses(declared):
 
 def test_the_distance_is_the_root_mean_square_of_the_first_three_groups():
     groups = {"rounds": [3.0, -3.0], "FedSGD's curve": [4.0], "Figure 1": [0.0], "CNN": [100.0]}
-    ((pixels, weights, whole, *each),) = distances.rows({WHICH: groups})
+    ((pixels, weights, whole, *each),) = distances.rows({WHICH: groups}, ())
     assert (pixels, weights, whole) == (*WHICH, f"{sqrt(25 / 3):.3f}")
     assert each == ["3.000 (2)", "4.000 (1)", "0.000 (1)", "100.000 (1)", "not run"]
 
 
 def test_without_one_of_them_there_is_none():
-    ((_, _, whole, *_),) = distances.rows({WHICH: {"rounds": [3.0], "CNN": [1.0]}})
-    assert whole == "not run"
+    ((_, _, whole, *_),) = distances.rows({WHICH: {"rounds": [3.0], "CNN": [1.0]}}, ())
+    assert whole == "not all run"
+
+
+def test_a_combination_that_lacks_a_cell_has_no_distance_yet(declared):
+    """Else it would be ranked by other numbers than the others."""
+    everything = {cell.name: {} for one in declared.values() for cell in one.cells}
+    assert distances.unfinished(list(declared.values()), everything) == set()
+    (cell, *_) = of(declared, "rounds", scaling="centred", init="glorot", E=20, B="inf")
+    lacking = distances.unfinished(list(declared.values()), {k: v for k, v in everything.items() if k != cell.name})
+    assert lacking == {WHICH}
+    groups = {"rounds": [3.0], "FedSGD's curve": [4.0], "Figure 1": [0.0]}
+    ((_, _, whole, *_),) = distances.rows({WHICH: groups}, lacking)
+    assert whole == "not all run"

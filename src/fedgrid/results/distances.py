@@ -3,7 +3,7 @@
 For a number that the paper prints and we measured, the distance is ln(ours/paper); for several, their root mean square.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import isinf, log, sqrt
 from statistics import mean
 from typing import Any
@@ -21,7 +21,7 @@ Pair = tuple[Combination, float, float]  # of a combination: our number, and the
 
 
 def to_target(artefact: Artefact, records: Records) -> Iterator[Pair]:
-    """Rounds to target, the mean over seeds; the horizon where one of them did not reach it."""
+    """Rounds to target, the mean over seeds; the horizon where even one of them did not reach the target."""
     printed = paper.printed(artefact.name)
     for spot in spots(artefact.table or {}, artefact.cells):
         said = paper.of(spot.cells[0], printed).get("rounds")
@@ -96,12 +96,24 @@ def distances(artefacts: Sequence[Artefact], records: Records) -> dict[Combinati
     return found
 
 
-def rows(found: Mapping[Combination, Mapping[str, Sequence[float]]]) -> Iterator[list[str]]:
-    """A row for each combination: the distance, that of each group, and in brackets of how many numbers it is."""
+def unfinished(artefacts: Sequence[Artefact], records: Records) -> set[Combination]:
+    """The combinations of which a cell was not run that their distance is made of."""
+    judged = {GROUPS[group][0] for group in JUDGED}
+    cells = (cell for artefact in artefacts if artefact.name in judged for cell in artefact.cells)
+    return {combination(cell) for cell in cells if cell.name not in records}
+
+
+def rows(
+    found: Mapping[Combination, Mapping[str, Sequence[float]]], lacking: Collection[Combination]
+) -> Iterator[list[str]]:
+    """A row for each combination: the distance, that of each group, and in brackets of how many numbers it is.
+
+    Of a combination that lacks a cell there is no distance yet: it would be compared with others over other numbers.
+    """
     for which, groups in found.items():
         each = {group: root_mean_square(values) for group, values in groups.items()}
-        whole = all(group in each for group in JUDGED)
-        judged = f"{root_mean_square([each[group] for group in JUDGED]):.3f}" if whole else "not run"
+        whole = which not in lacking and all(group in each for group in JUDGED)
+        judged = f"{root_mean_square([each[group] for group in JUDGED]):.3f}" if whole else "not all run"
         shown = [f"{each[group]:.3f} ({len(groups[group])})" if group in each else "not run" for group in GROUPS]
         yield [*which, judged, *shown]
 

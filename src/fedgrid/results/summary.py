@@ -60,7 +60,7 @@ def readme(text: str, artefacts: list[Artefact], records: Mapping[str, Any], rep
         if artefact.table and marks(artefact.name)[1] in text:
             text = between(text, artefact.name, tables.markdown(artefact, entries(artefact, records)))
     if marks("distances")[1] in text and {name for name, _ in distances.GROUPS.values()} <= {a.name for a in artefacts}:
-        rows = list(distances.rows(distances.distances(artefacts, records)))
+        rows = list(distances.rows(distances.distances(artefacts, records), distances.unfinished(artefacts, records)))
         text = between(text, "distances", f"{grid(distances.HEADERS, rows)}\n")
     return between(text, "replays", f"{replayed}\n")
 

@@ -94,6 +94,8 @@ def read(path: Path, who: dict[str, str], cell: Race) -> tuple[race.Lap, float, 
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # JSON of another form
         aside = path.replace(path.with_name(f"{path.name}.damaged"))
+        if beside(path).is_file():
+            beside(path).replace(beside(aside))
         print(f"{path}: no checkpoint ({error}); set aside as {aside.name}; starting from round 0", file=sys.stderr)
         return None
     if others:

@@ -20,29 +20,27 @@ def fill(names: Iterable[str], seconds: float, run: Callable[[str], list[str]]) 
         for name in names:
             if (left := until - time.monotonic()) <= 0:
                 break
-            if trained(run(name), left) not in (0, 128 + signal.SIGTERM):
+            if not trained(run(name), left):
                 failed.append(name)
     finally:
         signal.signal(signal.SIGTERM, before)
     return failed
 
 
-def trained(command: list[str], seconds: float) -> int:
-    """The exit status of the command, which is asked to end after that time, or when this process is."""
-    child = subprocess.Popen(command)
-    try:
-        return child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return ended(child)
-    except BaseException:
-        ended(child)
-        raise
+def trained(command: list[str], seconds: float) -> bool:
+    """Whether the command did what it should. It is asked to end after that time, or when this process is.
 
-
-def ended(child: "subprocess.Popen[bytes]") -> int:
-    """The exit status of the child, asked to end: it does so after its round, which may take long, by a checkpoint."""
-    child.terminate()
-    return child.wait()
+    It then ends after its round, which may take long, with a checkpoint; early on, at once.
+    """
+    with subprocess.Popen(command) as child:
+        try:
+            return child.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            child.terminate()
+            return child.wait() in (0, 128 + signal.SIGTERM, -signal.SIGTERM)
+        except BaseException:
+            child.terminate()
+            raise
 
 
 def leave(number: int, frame: FrameType | None) -> None:
