@@ -180,7 +180,7 @@ def test_srun_s_processes_meet_at_the_first_node(monkeypatch, nodes, first):
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize(("count", "struck", "then"), [(2, 1, 4), (4, 0, 1), (1, 0, 3), (3, 2, 2)])
+@pytest.mark.parametrize(("count", "struck", "then"), [(2, 1, 4), (4, 0, 1)])
 def test_a_killed_rank_ends_the_job_and_another_number_of_them_goes_on_from_the_checkpoint(
     folder, alone, count, struck, then
 ):
@@ -197,7 +197,7 @@ def test_a_killed_rank_ends_the_job_and_another_number_of_them_goes_on_from_the_
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("struck", [0, 2])
+@pytest.mark.parametrize("struck", [2])
 def test_sigterm_at_one_rank_has_all_leave_in_that_round(folder, alone, struck):
     stopped = started(folder, 3, [DISTURBED], strike=[5, struck, signal.SIGTERM])
     assert ended(stopped) == [143] * 3

@@ -83,7 +83,8 @@ def python(peer: Peer) -> Path:
 
 
 def reason(said: str) -> str:
-    """Why a process failed, of what it said: its last error, else its last line."""
+    """Why a process failed, of what it said: its last error, else its last line. That a child failed is no reason."""
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
     errors = [line for line in lines if re.search(r"^(\S+: )?[\w.]*(Error|ERROR|Exception)\b", line)]
+    errors = [line for line in errors if "ChildFailedError" not in line]
     return (errors or lines)[-1]
