@@ -17,8 +17,10 @@ from tests.strangers import Controlled
 from tests.trees import ROOT
 
 # Beside what the package has: an algorithm with states at clients and server, and the paper's CNN for small images.
-ALGORITHMS.setdefault("controlled", Controlled)
-TASKS.setdefault("digits_cnn", Task("digits", convolutional(8, 10, 32, 64, hidden=512)))
+OWN = (
+    (ALGORITHMS, "controlled", Controlled),
+    (TASKS, "digits_cnn", Task("digits", convolutional(8, 10, 32, 64, hidden=512))),
+)
 
 
 def started(folder, count, cells, each=(), **orders):
@@ -70,6 +72,8 @@ def disturb(at, struck, number):
 
 def main(cells, strike=None, timeout=None):
     """Makes the records of those settings, here, and ends as `python -m fedgrid run` does."""
+    for registry, name, choice in OWN:
+        registry[name] = choice
     if strike:
         disturb(*strike)
     if timeout:

@@ -398,7 +398,7 @@ def test_the_legend_names_every_line_and_is_neither_cut_nor_over_a_panel(monkeyp
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert set(texts) == {f"{line.name or 'fedgrid'} (n = 3)" for line in found} | {
-        f"paper: {line.name}" if line.name else "paper" for line in found if line.paper
+        f"paper: {line.theirs}" if line.theirs else "paper" for line in found if line.paper
     }
     assert texts == sorted(texts, key=lambda text: text.startswith("paper"))  # ours first
     box, page = legend.get_window_extent(), figure.bbox
@@ -439,7 +439,10 @@ PLACES = {
     },
     "figure4": {("FedSGD", f"η = {lr}"): f"fig4_FedSGD_{lr}" for lr in (0.45, 0.6, 0.7)}
     | {("E = 5, B = 50", f"η = {lr}"): f"fig4_FedAvg_{lr}" for lr in (0.05, 0.15, 0.25)},
-    "figure4_start": {(f"decay per {unit}", ""): "fig4_FedAvg_0.15" for unit in ("epoch", "round")},
+    "figure4_start": {
+        (f"decay per {unit}, init = {init}", ""): "fig4_FedAvg_0.15"
+        for unit, init in (("epoch", "tutorial"), ("round", "tutorial"), ("epoch", "tutorial2015"))
+    },
     "figure5": {
         (panel, f"η = {lr}"): f"fig5_{name}_{lr}"
         for panel, name in WORDS.items()

@@ -96,6 +96,7 @@ def test_figure_1_trains_for_240_updates_of_50_on_600_examples():
 
 def test_each_parent_makes_its_240_updates_on_its_own_600_examples(data, partition, monkeypatch):
     """Every batch whose gradient is taken, as the step sees it; the step itself is the engine's own."""
+    interpolation.parents(cell(True), data, partition)  # how many replicas step together is tried once, by steps
     seen, step = [], Replicas.step
     monkeypatch.setattr(Replicas, "step", lambda self, x, *batch: seen.append(x[0]) or step(self, x, *batch))
     interpolation.parents(cell(True), data, partition)

@@ -17,7 +17,7 @@ from fedgrid.grid import artefacts
 from fedgrid.numerics import NUMERICS
 from fedgrid.run import job, locks, record
 from fedgrid.tasks.datasets import digits
-from tests.sharing import free_port, made, process, said, started
+from tests.sharing import OWN, free_port, made, process, said, started
 
 FEDAVG = {
     "task": "digits_2nn",
@@ -48,6 +48,16 @@ CELLS = {
 }
 DISTURBED = FEDAVG | {"rounds": 8, "algorithm": "controlled"}
 ENDS_WITHIN = 60  # seconds, once one of a job's processes has ended: far more than any takes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own():
+    """Registers what the processes register, until this module's tests are over."""
+    for registry, name, choice in OWN:
+        registry[name] = choice
+    yield
+    for registry, name, _ in OWN:
+        del registry[name]
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,8 @@ EVERYWHERE = (
     *(f"algorithms/{name}" for name in ("batches", "cohorts", "costs", "fedavg", "messages")),
     *("tasks/initial", "tasks/datasets/dataset"),
     *("engine/evaluation", "engine/examples", "engine/federation", "engine/layers", "engine/memory", "engine/model"),
-    *("engine/precision", "engine/rows", "engine/states", "engine/steps", "engine/workers"),
+    *("engine/precision", "engine/ranks", "engine/rows", "engine/states", "engine/steps", "engine/width"),
+    *("engine/workers", "numerics"),
 )
 REACH = {path: set(CELLS) for path in EVERYWHERE} | {
     "run/interpolation": {"average"},
