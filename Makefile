@@ -21,6 +21,7 @@ quickstart: install
 	snakemake --cores all quickstart
 
 # Cells that were not run, for HOURS on one core behind all other work: `make fill HOURS=2`, then look into logs/fill.log.
+HOURS ?= 1
 fill: install
 	mkdir -p logs
 	OMP_NUM_THREADS=1 nohup nice -n 19 sh -c 'snakemake --cores 1 --keep-going data; python -m fedgrid fill $(HOURS)' > logs/fill.log 2>&1 &

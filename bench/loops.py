@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bench.peers.networks import Recurrent
+from bench.peers.networks import Recurrent, cnn
 from fedgrid.engine.examples import Examples
 from fedgrid.engine.functional import Module
 from fedgrid.engine.model import Layered, Model
@@ -24,13 +24,7 @@ def network(model: Model) -> nn.Module:
         memories = [layer for layer in model.layers if hasattr(layer, "units")]
         return Recurrent(first.vocabulary, first.width, memories[0].units, len(memories))
     if model == MNIST_CNN:
-        convolutions = [
-            layer
-            for inputs, outputs in ((1, 32), (32, 64))
-            for layer in (nn.Conv2d(inputs, outputs, 5, padding="same"), nn.ReLU(), nn.MaxPool2d(2))
-        ]
-        dense = [nn.Flatten(), nn.Linear(3136, 512), nn.ReLU(), nn.Linear(512, 10)]
-        return nn.Sequential(nn.Unflatten(1, (1, 28, 28)), *convolutions, *dense)
+        return cnn()
     widths = [first.inputs, *(layer.outputs for layer in model.layers if hasattr(layer, "outputs"))]
     layers = [layer for inputs, outputs in pairwise(widths) for layer in (nn.Linear(inputs, outputs), nn.ReLU())]
     return nn.Sequential(*layers[:-1])

@@ -109,3 +109,13 @@ def test_the_rule_that_the_documents_recommend_moves_no_committed_record():
 def test_an_unknown_option_is_one_line_and_a_status():
     done = subprocess.run([sys.executable, "-m", "bench", "--jsn"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and "--jsn" in done.stderr
+
+
+def test_the_table_of_zen_3_before_and_after_is_that_of_its_data():
+    """Examples a second before and after, and their ratio, of every model of the engine's own layers."""
+    runs = [json.loads((ROOT / f"docs/performance-zen3{which}.json").read_text()) for which in ("-before", "")]
+    pairs = [pair for pair in zip(*runs, strict=True) if hasattr(models, pair[0]["model"])]
+    speeds = [[one["examples_per_second"] for one in pair] for pair in pairs]
+    table = (ROOT / "docs/performance.md").read_text().partition("| examples/s before |")[2].partition("\n\n")[0]
+    rows = [line.split(" | ")[5:8] for line in table.splitlines()[2:]]
+    assert rows == [[f"{before:,.0f}", f"{after:,.0f}", f"{after / before:.2f}"] for before, after in speeds]
